@@ -1,0 +1,122 @@
+"""The policy: all that a media node must know of one domain, compiled by the control plane from the database.
+
+Policies travel through `cluster/` under `policy/<domain>`, bans under `ban/<streaming domain>/<app>/<stream>`; media nodes
+watch both and never touch the database.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+POLICY_PREFIX = "policy/"
+BAN_PREFIX = "ban/"
+KICK_SUBJECT = "kick"
+"""Event subject; its payload is a `Kick`: end the named publisher once, without a ban (ForbidLiveStream, Oneshot=yes)."""
+
+DomainType = Literal["liveEdge", "liveVideo"]
+"""`liveEdge` is an ingest domain, `liveVideo` a streaming domain (AddLiveDomain, LiveDomainType)."""
+
+FlushProfile = Literal["realtime", "low", "standard"]
+
+
+class Signing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """URL signing of type A (function `aliauth`). `keys` holds the primary and, if set, the secondary key, both valid."""
+
+    enabled: bool = True
+    keys: tuple[str, ...] = ()
+    validity_s: int = 1800
+
+
+class Latency(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Delay settings (SetLiveStreamDelayConfig). None for RTMP and FLV: start with the newest whole GOP.
+
+    hls_delay_s: a segment is max(1, floor(delay / 3)) seconds; a playlist lists 4 segments if a segment is at least
+    3 s long, else 6 (reference media-plane 6.2). Default: 5 s segments, 15 s of delay.
+    """
+
+    rtmp_delay_s: int | None = None
+    flv_delay_s: int | None = None
+    hls_delay_s: int = 15
+
+
+class Session(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a streaming domain treats its streams and viewers (our own function `headwater_live`).
+
+    on_conflict: what happens to a second push of a live name: `reject` (unless the first has been silent for 3 s) or `takeover`.
+    reconnect_window_s: how long viewers stay connected after the publisher has dropped.
+    flush: the latency profile of the fan-out: each tag, every 100 ms, every 350 ms.
+    viewer_lag_s: how far a slow viewer may fall behind before it jumps to the newest key frame.
+    """
+
+    on_conflict: Literal["reject", "takeover"] = "reject"
+    reconnect_window_s: float = 10.0
+    flush: FlushProfile = "standard"
+    viewer_lag_s: float = 10.0
+
+
+class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One domain as a media node sees it.
+
+    streaming_domain: for an ingest domain, the main streaming domain to which it is bound (None: not bound, no push);
+    for a streaming domain, itself.
+    """
+
+    domain: str
+    account: str
+    type: DomainType
+    status: Literal["online", "offline", "configuring"]
+    region: str
+    scope: Literal["domestic", "overseas", "global"] = "domestic"
+    streaming_domain: str | None = None
+    signing: Signing = Signing()
+    latency: Latency = Latency()
+    session: Session = Session()
+
+
+class Ban(msgspec.Struct, frozen=True):
+    """A forbidden stream. until_s: unix seconds at which it is lifted by itself."""
+
+    domain: str
+    app: str
+    stream: str
+    until_s: float
+
+
+class Kick(msgspec.Struct, frozen=True):
+    """End the publisher of this stream once. `domain` is the streaming domain."""
+
+    domain: str
+    app: str
+    stream: str
+
+
+def encode(value: Policy | Ban | Kick) -> bytes:
+    """The bytes that travel through the cluster's store."""
+    return msgspec.json.encode(value)
+
+
+def decode_policy(data: bytes) -> Policy:
+    """Raises msgspec.ValidationError or msgspec.DecodeError if the bytes are no policy."""
+    return msgspec.json.decode(data, type=Policy)
+
+
+def decode_ban(data: bytes) -> Ban:
+    """Raises msgspec.ValidationError or msgspec.DecodeError if the bytes are no ban."""
+    return msgspec.json.decode(data, type=Ban)
+
+
+def decode_kick(data: bytes) -> Kick:
+    """Raises msgspec.ValidationError or msgspec.DecodeError if the bytes are no kick."""
+    return msgspec.json.decode(data, type=Kick)
+
+
+def policy_key(domain: str) -> str:
+    """Where a domain's policy stands in the cluster's store."""
+    return POLICY_PREFIX + domain
+
+
+def ban_key(domain: str, app: str, stream: str) -> str:
+    """Where a ban stands in the cluster's store."""
+    return f"{BAN_PREFIX}{domain}/{app}/{stream}"

@@ -1,0 +1,193 @@
+"""Every setting of Headwater: its type, unit, default and the reason for the default.
+
+Values come from a TOML file, then the environment (`HEADWATER_DATA_DIR`, `HEADWATER_LISTEN__RTMP=127.0.0.1:1935`: nested
+names join with two underscores), then command-line flags; the later wins.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+ENV_PREFIX = "HEADWATER_"
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+PositiveInt = Annotated[int, msgspec.Meta(gt=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message names it and says what is expected."""
+
+
+class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where each service listens, as `host:port`; an empty string switches it off."""
+
+    rtmp: str = "0.0.0.0:1935"
+    rtmps: str = "0.0.0.0:1936"
+    http: str = "0.0.0.0:8080"
+    https: str = "0.0.0.0:8443"
+    api: str = "127.0.0.1:9000"
+    console: str = "127.0.0.1:9001"
+    metrics: str = "127.0.0.1:9100"
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds on what the network may cost. Each protects the other users of a node from one.
+
+    connections_per_address: open connections from one client address to each worker. Generous, because a carrier's NAT can
+        hide thousands of viewers; 0 means no bound.
+    pending_per_address: connections from one address that have not said yet what they want; stops the slow kind of flood.
+    first_packet_s: how long a new connection may take to say what it wants: RTMP handshake and command, HTTP request.
+    publisher_silence_s: a publisher that sends nothing for so long is ended (reference media-plane 5.2: 10 s).
+    takeover_after_s: a second push of a live name takes over once the first has been silent for so long.
+    viewer_stalled_s: a viewer whose socket took nothing for so long is ended.
+    """
+
+    connections_per_address: Annotated[int, msgspec.Meta(ge=0)] = 10_000
+    pending_per_address: PositiveInt = 1_000
+    first_packet_s: Positive = 10.0
+    publisher_silence_s: Positive = 10.0
+    takeover_after_s: Positive = 3.0
+    viewer_stalled_s: Positive = 30.0
+
+
+class Ring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much of each live stream is kept in memory.
+
+    seconds: enough for two GOPs of ten seconds and for the first HLS playlist at once.
+    bytes_max: stops one stream of huge bit rate; 20 s of 12 Mbit/s.
+    """
+
+    seconds: Positive = 20.0
+    bytes_max: PositiveInt = 32 * 1024 * 1024
+
+
+class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The certificate of the RTMPS and HTTPS listeners, as PEM files. Empty: a self-signed one, made at first start."""
+
+    certificate: str = ""
+    key: str = ""
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """format: `auto` (text on a terminal, JSON otherwise), `text` or `json`. level: debug, info, warning, error."""
+
+    format: str = "auto"
+    level: str = "info"
+
+
+class Domains(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rules of the domain product.
+
+    cname_zone: the operator's zone in which every domain gets its CNAME target, `<domain>.<cname_zone>`.
+    unverified_suffixes: names below these need no proof of ownership (RFC 6761 reserves them; nobody can own them).
+    regions: the live centers on offer.
+    quota: domains for each account (reference control-plane 3.2).
+    """
+
+    cname_zone: str = "w.headwater.internal"
+    unverified_suffixes: tuple[str, ...] = ("localhost", "test", "internal")
+    regions: tuple[str, ...] = (
+        "cn-beijing",
+        "cn-shanghai",
+        "cn-shenzhen",
+        "cn-qingdao",
+        "ap-southeast-1",
+        "eu-central-1",
+        "ap-northeast-1",
+        "ap-southeast-5",
+    )
+    quota: PositiveInt = 20
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole configuration of one node.
+
+    data_dir: database, key file, run-time sockets.
+    workers: media worker processes.
+    public_host: the address or name that ready-made URLs show when a domain name does not resolve.
+    drain_s: how long a stopping node waits for its connections to take their last bytes.
+    """
+
+    data_dir: str = "./data"
+    workers: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
+    public_host: str = "127.0.0.1"
+    drain_s: NotNegative = 5.0
+    listen: Listen = Listen()
+    limits: Limits = Limits()
+    ring: Ring = Ring()
+    tls: Tls = Tls()
+    log: Log = Log()
+    domains: Domains = Domains()
+
+
+def load(
+    file: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    overrides: Iterable[tuple[str, str]] = (),
+) -> Settings:
+    """Read file, environment and overrides (dotted name, text), later ones winning. Raises SettingsError."""
+    raw: dict[str, Any] = {}
+    if file is not None:
+        try:
+            raw = tomllib.loads(file.read_text())
+        except OSError as error:
+            raise SettingsError(f"cannot read {file}: {error.strerror}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"{file} is not TOML: {error}") from error
+    for name, value in environ.items():
+        if name.startswith(ENV_PREFIX):
+            _set(raw, name[len(ENV_PREFIX) :].lower().split("__"), value, name)
+    for name, value in overrides:
+        _set(raw, name.split("."), value, name)
+    try:
+        settings = msgspec.convert(raw, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"settings: {error}") from error
+    for name in Listen.__struct_fields__:
+        listen_address(getattr(settings.listen, name), f"listen.{name}")
+    return settings
+
+
+def _set(raw: dict[str, Any], path: list[str], value: str, name: str) -> None:
+    section = raw
+    for part in path[:-1]:
+        section = section.setdefault(part, {})
+        if not isinstance(section, dict):
+            raise SettingsError(f"{name}: `{part}` is not a section")
+    section[path[-1]] = value.split(",") if _is_list(path) else value
+
+
+def _is_list(path: list[str]) -> bool:
+    node: Any = Settings
+    for part in path:
+        fields = {field.name: field.type for field in msgspec.structs.fields(node)} if _is_struct(node) else {}
+        node = fields.get(part)
+    return getattr(node, "__origin__", None) is tuple
+
+
+def _is_struct(node: Any) -> bool:
+    return isinstance(node, type) and issubclass(node, msgspec.Struct)
+
+
+def listen_address(text: str, name: str = "listen") -> tuple[str, int] | None:
+    """`host:port` or `[v6]:port` as (host, port); None for the empty string. Raises SettingsError."""
+    if not text:
+        return None
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise SettingsError(f"{name}: expected host:port with a port from 1 to 65535, got `{text}`")
+    if host != "localhost":
+        try:
+            ipaddress.ip_address(host)
+        except ValueError as error:
+            raise SettingsError(f"{name}: the host must be an IP address or `localhost`, got `{host}`") from error
+    return host, int(port)
