@@ -1,0 +1,35 @@
+"""What the main process tells a media worker at its start: one line of JSON on the worker's standard input."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headwater.settings import Settings
+
+WORKER_PREFIX = "worker/"
+"""Keys `worker/<node>/<index>` in the cluster's store: a worker that listens and knows every policy, with a lease."""
+
+
+class WorkerConfig(msgspec.Struct, frozen=True):
+    """Everything a worker needs. It is started as `python -m headwater.node`.
+
+    index: 0 for the first worker of the node.
+    cluster_socket: path of the Unix socket on which the main process serves the cluster's store.
+    internal_socket: path of the Unix socket on which the worker answers `GET /metrics` (JSON, list of observe.families.Family).
+    tls_certificate, tls_key: PEM files of the RTMPS and HTTPS listeners.
+    """
+
+    node: str
+    index: int
+    settings: Settings
+    cluster_socket: str
+    internal_socket: str
+    tls_certificate: str
+    tls_key: str
+
+
+class WorkerPresence(msgspec.Struct, frozen=True):
+    """The value of a worker's key: it is there once every listener answers and the policies are known."""
+
+    pid: int
+    internal_socket: str
