@@ -1,0 +1,31 @@
+"""Free TCP ports on 127.0.0.1 for servers under test, from a range that belongs to one test process."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+
+FIRST = 10_000
+"""Below the range from which Linux takes the ports of outgoing connections (32768 and up)."""
+
+PER_WORKER = 2_000
+
+_worker = int("".join(filter(str.isdigit, os.environ.get("PYTEST_XDIST_WORKER", ""))) or 0)
+_start = FIRST + (_worker % 10) * PER_WORKER
+# Two test runs at once on one machine begin at different places.
+_candidates = itertools.cycle(_start + (os.getpid() * 37 + offset) % PER_WORKER for offset in range(PER_WORKER))
+
+
+def free_port() -> int:
+    """A port that nobody listens on; no port is given twice until the range is used up."""
+    for port in itertools.islice(_candidates, PER_WORKER):
+        with socket.socket() as probe:
+            # As asyncio's servers do: a port whose last connections are in TIME_WAIT is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError(f"no free port from {_start} to {_start + PER_WORKER - 1}")
