@@ -44,7 +44,7 @@ class Latency(msgspec.Struct, frozen=True, omit_defaults=True):
 class Session(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a streaming domain treats its streams and viewers (our own function `headwater_live`).
 
-    on_conflict: a second push of a live name is refused (`reject`, unless the first was silent for 3 s) or takes over (`takeover`).
+    on_conflict: a second push of a live name is refused (unless the first has been silent for 3 s) or takes over.
     reconnect_window_s: how long viewers stay connected after the publisher has dropped.
     flush: the latency profile of the fan-out: each tag, every 100 ms, every 350 ms.
     viewer_lag_s: how far a slow viewer may fall behind before it jumps to the newest key frame.
