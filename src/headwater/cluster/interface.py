@@ -24,6 +24,10 @@ class Conflict(ClusterError):
     """A conditional put found another revision than the expected one."""
 
 
+class LeaseEnded(ClusterError):
+    """The lease under which a key was to be put has ended."""
+
+
 class Entry(msgspec.Struct, frozen=True):
     """One key with its value. `revision` grows with every change anywhere in the store."""
 
