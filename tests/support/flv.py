@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -109,5 +110,5 @@ def check_times(tags: list[FlvTag], jump_ms: int = 500) -> None:
     """Raises AssertionError if the time of audio or of video runs back, or leaps by more than `jump_ms`."""
     for kind in (AUDIO, VIDEO):
         times = [tag.timestamp_ms for tag in tags if tag.kind == kind and tag.is_frame]
-        for before, after in zip(times, times[1:], strict=False):
+        for before, after in itertools.pairwise(times):
             assert before <= after <= before + jump_ms, f"kind {kind}: from {before} to {after} ms"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from typing import NoReturn
 
 import imageio_ffmpeg
 import pytest
@@ -32,7 +33,7 @@ def new_ffmpeg() -> str:
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
-def missing(reason: str) -> None:
+def missing(reason: str) -> NoReturn:
     """Skip the running test, or fail it under CI=true, where everything must be there."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason, pytrace=False)
