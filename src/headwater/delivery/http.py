@@ -1,0 +1,205 @@
+"""What a streaming node answers over HTTP: FLV, FLV over WebSocket, HLS, and what browsers ask for beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable
+from urllib.parse import unquote
+
+import msgspec
+
+from headwater.access.names import request_domain, split_query
+from headwater.access.verdict import Grant, Refusal, refuse
+from headwater.delivery.hls_viewers import HlsViewers, ViewerId
+from headwater.delivery.play import Delivery, PlayRequest
+from headwater.live.hls import HlsOutput
+from headwater.live.stream import LiveStream
+from headwater.protocols import websocket
+from headwater.protocols.http import HttpError, Request, Response, accepts_gzip, byte_range
+
+CORS = (
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Expose-Headers", "Content-Length, Content-Range, Date, X-Tengine-Error"),
+)
+"""Players run on any page; who may play is decided by signature, not by origin."""
+
+PREFLIGHT = (
+    *CORS,
+    ("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS"),
+    ("Access-Control-Allow-Headers", "*"),
+    ("Access-Control-Max-Age", "86400"),
+)
+
+CROSSDOMAIN = b"""<?xml version="1.0"?>
+<!DOCTYPE cross-domain-policy SYSTEM "http://www.adobe.com/xml/dtds/cross-domain-policy.dtd">
+<cross-domain-policy><allow-access-from domain="*"/></cross-domain-policy>
+"""
+"""Reference media-plane 1.4: the root of a streaming domain serves it."""
+
+PLAYLIST_CACHE = "public, max-age=1"
+"""A cache in front may collapse the reloads of one second; the shortest segment lasts one."""
+
+SEGMENT_CACHE = "public, max-age=3600, immutable"
+"""A segment's address never means other bytes."""
+
+FIRST_SEGMENT_S = 9.0
+"""How long a playlist request may wait for a young stream's first segment; players give up after 10 s."""
+
+_SEGMENT = re.compile(r"/(?P<app>[^/]+)/(?P<stream>[^/]+)-(?P<number>\d{1,12})-(?P<word>[0-9a-f]{16})\.ts")
+_PLAY = re.compile(r"/(?P<app>[^/]+)/(?P<stream>[^/]+)\.(?P<format>flv|m3u8)")
+
+
+class Join(msgspec.Struct, frozen=True):
+    """The answer is the live stream: send `head`, then let the viewer join."""
+
+    head: tuple[tuple[str, str], ...]
+    status: int
+    request: PlayRequest
+    grant: Grant
+    stream: LiveStream
+
+
+Answer = Response | Join | Awaitable[Response]
+
+
+class HttpDelivery:
+    """Answers requests; one for all connections of a worker."""
+
+    def __init__(self, delivery: Delivery, loop: asyncio.AbstractEventLoop) -> None:
+        self.hls_viewers = HlsViewers()
+        self.hls_bytes_out = 0
+        self._delivery = delivery
+        self._loop = loop
+
+    def answer(self, session_id: str, request: Request, client: str) -> Answer:
+        """What a request gets. Raises HttpError on a request that is wrong in itself."""
+        if request.method == "OPTIONS":
+            return Response(204, PREFLIGHT)
+        if request.method not in ("GET", "HEAD"):
+            return Response(405, (*CORS, ("Allow", "GET, HEAD, OPTIONS")))
+        if request.path == "/crossdomain.xml":
+            return Response(200, (*CORS, ("Content-Type", "text/xml"), ("Cache-Control", "max-age=86400")), CROSSDOMAIN)
+        path = unquote(request.path)
+        segment = _SEGMENT.fullmatch(path)
+        if segment is not None:
+            return self._segment(session_id, request, segment, client)
+        play = _PLAY.fullmatch(path)
+        if play is None:
+            return _error(refuse("not_found", "nothing here; streams are at /App/Stream.flv and /App/Stream.m3u8"))
+        query = split_query("?" + request.query)[1]
+        upgrade = "websocket" in request.headers.get("upgrade", "").lower()
+        flv = play["format"] == "flv"
+        ask = PlayRequest(
+            domain=request_domain(request.headers.get("host"), query),
+            app=play["app"],
+            stream=play["stream"],
+            uri=request.path,
+            token=query.get("auth_key"),
+            protocol="hls" if not flv else "ws-flv" if upgrade else "flv",
+            client=client,
+        )
+        return self._flv(session_id, request, ask) if flv else self._hls(session_id, request, ask)
+
+    def sweep(self) -> None:
+        """Forget HLS viewers who have gone. To be called about once a second."""
+        self.hls_viewers.sweep(self._loop.time())
+
+    def _flv(self, session_id: str, request: Request, ask: PlayRequest) -> Answer:
+        found = self._delivery.find(session_id, ask)
+        if isinstance(found, Refusal):
+            return _error(found)
+        if ask.protocol == "ws-flv":
+            if request.headers.get("sec-websocket-version") != "13":
+                return Response(426, (*CORS, ("Sec-WebSocket-Version", "13")))
+            try:
+                accept = websocket.accept_key(request.headers.get("sec-websocket-key", ""))
+            except websocket.WebSocketError as error:
+                raise HttpError(400, str(error)) from None
+            head = (("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept))
+            return Join(head, 101, ask, *found)
+        headers = (*CORS, ("Content-Type", "video/x-flv"), ("Cache-Control", "no-store"))
+        if request.method == "HEAD":
+            return Response(200, headers)
+        return Join((*headers, ("Connection", "close")), 200, ask, *found)
+
+    def _hls(self, session_id: str, request: Request, ask: PlayRequest) -> Answer:
+        who = (ask.domain, ask.uri, ask.token or "", ask.client, request.headers.get("user-agent", "")[:256])
+        admitted = self._delivery.admit(session_id, ask, ignore_expiry=self.hls_viewers.known(who))
+        if isinstance(admitted, Refusal):
+            return _error(admitted)
+        output = self._delivery.hub.hls(admitted[1])
+        if output is None:
+            return _error(self._delivery.refuse(session_id, ask, refuse("not_found")))
+        if output.unsupported is not None:
+            return _error(self._delivery.refuse(session_id, ask, refuse("unsupported", output.unsupported)))
+        output.asked_at = self._loop.time()
+        if output.ready:
+            return self._playlist(request, output, who)
+        return self._wait(session_id, request, ask, output, who)
+
+    async def _wait(self, session_id: str, request: Request, ask: PlayRequest, output: HlsOutput, who: ViewerId) -> Response:
+        await output.wait(FIRST_SEGMENT_S)
+        if output.unsupported is not None:
+            return _error(self._delivery.refuse(session_id, ask, refuse("unsupported", output.unsupported)))
+        if not output.ready:
+            return _error(self._delivery.refuse(session_id, ask, refuse("not_found", "no segment is ready yet")))
+        return self._playlist(request, output, who)
+
+    def _playlist(self, request: Request, output: HlsOutput, who: ViewerId) -> Response:
+        self.hls_viewers.saw(who, self._loop.time())
+        plain, zipped = output.playlist()
+        headers = (
+            *CORS,
+            ("Content-Type", "application/vnd.apple.mpegurl"),
+            ("Cache-Control", PLAYLIST_CACHE),
+            ("Vary", "Accept-Encoding"),
+        )
+        if accepts_gzip(request.headers):
+            headers, plain = (*headers, ("Content-Encoding", "gzip")), zipped
+        self.hls_bytes_out += len(plain)
+        return Response(200, headers, plain)
+
+    def _segment(self, session_id: str, request: Request, match: re.Match[str], client: str) -> Response:
+        query = split_query("?" + request.query)[1]
+        domain = request_domain(request.headers.get("host"), query)
+        key = self._delivery.stream_key(domain, match["app"], match["stream"])
+        output = self._delivery.hub.hls_if_active(key) if key is not None else None
+        data = output.segment(int(match["number"]), match["word"]) if output is not None else None
+        if output is None or data is None:
+            return _error(refuse("not_found", "no such segment, or no longer"))
+        output.asked_at = self._loop.time()
+        etag = f'"{match["number"]}-{match["word"]}"'
+        headers = (
+            *CORS,
+            ("Content-Type", "video/mp2t"),
+            ("Cache-Control", SEGMENT_CACHE),
+            ("Accept-Ranges", "bytes"),
+            ("ETag", etag),
+        )
+        if etag in request.headers.get("if-none-match", ""):
+            return Response(304, headers)
+        part = None
+        if "range" in request.headers and request.headers.get("if-range", etag) == etag:
+            try:
+                part = byte_range(request.headers["range"], len(data))
+            except HttpError as error:
+                return Response(error.status, (*CORS, ("Content-Range", f"bytes */{len(data)}")))
+        if part is not None:
+            first, last = part
+            self.hls_bytes_out += last + 1 - first
+            return Response(206, (*headers, ("Content-Range", f"bytes {first}-{last}/{len(data)}")), data[first : last + 1])
+        if request.method == "GET":
+            self.hls_bytes_out += len(data)
+        return Response(200, headers, data)
+
+
+def _error(refusal: Refusal) -> Response:
+    headers = (*CORS, ("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store"), ("X-Tengine-Error", refusal.text))
+    return Response(refusal.http_status, headers, (refusal.text + "\n").encode())
+
+
+def error_response(error: HttpError) -> Response:
+    """The answer to a request that is wrong in itself."""
+    headers = (*CORS, ("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store"))
+    return Response(error.status, headers, f"{error}\n".encode())

@@ -1,0 +1,118 @@
+"""A play: who may watch, the viewers who do, and the end of those who no longer may; whatever the protocol."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+import structlog
+
+from headwater.access.verdict import Grant, Refusal, Rules, refuse
+from headwater.live.hub import Hub
+from headwater.live.stream import LiveStream, StreamKey
+from headwater.live.viewer import Claim, Owner, Sink, Viewer
+from headwater.observe.counters import Counters
+
+log = structlog.get_logger()
+
+
+class PlayRequest(msgspec.Struct, frozen=True):
+    """What a player asks for. uri: the signed path with its extension. token: the value of auth_key, None if there is none."""
+
+    domain: str
+    app: str
+    stream: str
+    uri: str
+    token: str | None
+    protocol: str
+    client: str
+
+
+class Delivery:
+    """The delivery side of a media node."""
+
+    def __init__(self, hub: Hub, rules: Rules, counters: Counters) -> None:
+        self.hub = hub
+        self._rules = rules
+        self._counters = counters
+
+    def admit(self, session_id: str, request: PlayRequest, *, ignore_expiry: bool = False) -> tuple[Grant, StreamKey] | Refusal:
+        """May this client play, and is the stream there? A refusal leaves nothing behind but its count and its line in the log.
+
+        ignore_expiry: for a viewer who was admitted before and asks for more (an HLS playlist again).
+        """
+        verdict = self._rules.admit_play(
+            request.domain, request.app, request.stream, request.uri, request.token, time.time(), ignore_expiry=ignore_expiry
+        )
+        if isinstance(verdict, Grant):
+            return verdict, StreamKey(verdict.domain, request.app, request.stream)
+        return self.refuse(session_id, request, verdict)
+
+    def refuse(self, session_id: str, request: PlayRequest, refusal: Refusal) -> Refusal:
+        """Count and log a refusal, and return it."""
+        self._counters.refused["play", refusal.reason] += 1
+        log.warning(
+            "play refused",
+            session=session_id,
+            reason=refusal.reason,
+            detail=refusal.text,
+            domain=request.domain,
+            app=request.app,
+            stream=request.stream,
+            protocol=request.protocol,
+            client=request.client,
+        )
+        return refusal
+
+    def stream_key(self, domain: str, app: str, stream: str) -> StreamKey | None:
+        """The stream that is meant, without asking whether it may be played: None unless the domain delivers now."""
+        policy = self._rules.policy(domain)
+        if policy is None or policy.type != "liveVideo" or policy.status != "online" or policy.streaming_domain is None:
+            return None
+        return StreamKey(policy.streaming_domain, app, stream)
+
+    def find(self, session_id: str, request: PlayRequest) -> tuple[Grant, LiveStream] | Refusal:
+        """The live stream that this client may play, or why not."""
+        admitted = self.admit(session_id, request)
+        if isinstance(admitted, Refusal):
+            return admitted
+        grant, key = admitted
+        stream = self.hub.streams.get(key)
+        if stream is None:
+            return self.refuse(session_id, request, refuse("not_found"))
+        return grant, stream
+
+    def join(
+        self, session_id: str, request: PlayRequest, grant: Grant, stream: LiveStream, sink: Sink, owner: Owner
+    ) -> Viewer:
+        """Give the stream to an admitted client; from here on the fan-out writes to its transport."""
+        claim: Claim = (grant.policy.domain, request.uri, request.token)
+        viewer = Viewer(session_id, sink, owner, claim)
+        latency = grant.stream_policy.latency
+        behind_s = latency.rtmp_delay_s if request.protocol == "rtmp" else latency.flv_delay_s
+        log.info("play started", session=session_id, stream=str(stream.key), protocol=request.protocol, client=request.client)
+        stream.join(viewer, request.protocol, behind_s)
+        return viewer
+
+    def leave(self, viewer: Viewer, reason: str) -> None:
+        """A viewer's connection is over."""
+        output = viewer.output
+        if output is None:
+            return
+        stream = output.stream
+        stream.leave(viewer)
+        log.info("play ended", session=viewer.id, stream=str(stream.key), reason=reason, jumps=viewer.jumps)
+
+    def enforce(self) -> None:
+        """Ask again about every viewer, after policies or bans have changed; HLS viewers are asked at each playlist."""
+        now_s = time.time()
+        for stream in tuple(self.hub.streams.values()):
+            key = stream.key
+            for viewer in stream.viewers():
+                domain, uri, token = viewer.claim
+                verdict = self._rules.admit_play(domain, key.app, key.stream, uri, token, now_s, ignore_expiry=True)
+                if isinstance(verdict, Refusal):
+                    self._counters.refused["play", verdict.reason] += 1
+                    viewer.owner.end_viewer(verdict.text)
+                elif verdict.domain != key.domain:
+                    viewer.owner.end_viewer("the domain belongs to another stream now")

@@ -1,0 +1,157 @@
+"""A push: one encoder that feeds one live stream, admitted, running, ended with a reason; whatever the protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import msgspec
+import structlog
+
+from headwater.access.verdict import Grant, Refusal, Rules, refuse
+from headwater.live.hub import Busy, Hub
+from headwater.live.stream import LiveStream, StreamKey
+from headwater.live.viewer import Claim
+from headwater.observe.counters import Counters
+
+log = structlog.get_logger()
+
+
+class PushRequest(msgspec.Struct, frozen=True):
+    """What an encoder asks for. domain: lower-case, without port. token: the value of auth_key, None if there is none.
+
+    url: as the encoder gave it; usable in lists, so it includes the query. client, server: IP addresses.
+    """
+
+    domain: str
+    app: str
+    stream: str
+    token: str | None
+    url: str
+    protocol: str
+    client: str
+    server: str
+
+    @property
+    def uri(self) -> str:
+        """The signed path (reference media-plane 1.5)."""
+        return f"/{self.app}/{self.stream}"
+
+
+class PublishSession:
+    """A running push. Its connection calls `stream.write` for each message, sets `last_data_at` and calls `end`.
+
+    on_cut: called once when the session is ended by us; the connection says so to the encoder and closes.
+    """
+
+    __slots__ = ("_ingest", "_on_cut", "claim", "ended", "id", "last_data_at", "published_at", "request", "stream")
+
+    def __init__(self, ingest: Ingest, session_id: str, request: PushRequest, on_cut: Callable[[str], None], now: float) -> None:
+        self._ingest = ingest
+        self._on_cut = on_cut
+        self.id = session_id
+        self.request = request
+        self.claim: Claim = (request.domain, request.uri, request.token)
+        self.published_at = time.time()
+        self.last_data_at = now
+        self.ended = False
+        self.stream: LiveStream
+
+    def cut(self, reason: str) -> None:
+        """End the session from our side."""
+        if not self.ended:
+            self.end(reason)
+            self._on_cut(reason)
+
+    def end(self, reason: str) -> None:
+        """The session is over; the stream waits for the publisher's return."""
+        if self.ended:
+            return
+        self.ended = True
+        meter = self.stream.meter
+        log.info(
+            "publish ended",
+            session=self.id,
+            stream=str(self.stream.key),
+            reason=reason,
+            seconds=round(time.time() - self.published_at, 1),
+            bytes=meter.video_bytes + meter.audio_bytes,
+            corrections=self.stream.timeline.corrections,
+        )
+        self._ingest.ended(self)
+
+
+class Ingest:
+    """The ingest side of a media node: who may push, and the pushes that run."""
+
+    def __init__(self, hub: Hub, rules: Rules, counters: Counters, loop: asyncio.AbstractEventLoop) -> None:
+        self.sessions: set[PublishSession] = set()
+        self._hub = hub
+        self._rules = rules
+        self._counters = counters
+        self._loop = loop
+
+    def publish(self, session_id: str, request: PushRequest, on_cut: Callable[[str], None]) -> PublishSession | Refusal:
+        """Start a push, or say why not; a refusal leaves nothing behind but its count and its line in the log."""
+        verdict = self._admit(request)
+        if isinstance(verdict, Grant):
+            session = PublishSession(self, session_id, request, on_cut, self._loop.time())
+            key = StreamKey(verdict.domain, request.app, request.stream)
+            policy = verdict.stream_policy
+            try:
+                session.stream = self._hub.publish(key, session, policy.session, policy.latency.hls_delay_s)
+            except Busy as busy:
+                verdict = refuse("busy", str(busy))
+            else:
+                self.sessions.add(session)
+                self._counters.publishes += 1
+                log.info(
+                    "publish started",
+                    session=session_id,
+                    stream=str(key),
+                    domain=request.domain,
+                    protocol=request.protocol,
+                    client=request.client,
+                )
+                return session
+        self._counters.refused["publish", verdict.reason] += 1
+        log.warning(
+            "publish refused",
+            session=session_id,
+            reason=verdict.reason,
+            detail=verdict.text,
+            domain=request.domain,
+            app=request.app,
+            stream=request.stream,
+            client=request.client,
+        )
+        return verdict
+
+    def ended(self, session: PublishSession) -> None:
+        """A session has ended (called by the session)."""
+        self.sessions.discard(session)
+        self._hub.unpublish(session.stream, session)
+
+    def enforce(self) -> None:
+        """Ask again about every running push, after policies or bans have changed."""
+        for session in tuple(self.sessions):
+            domain, uri, token = session.claim
+            request, key = session.request, session.stream.key
+            verdict = self._rules.admit_publish(domain, request.app, request.stream, uri, token, time.time(), ignore_expiry=True)
+            if isinstance(verdict, Refusal):
+                self._counters.refused["publish", verdict.reason] += 1
+                session.cut(verdict.text)
+            elif verdict.domain != key.domain:
+                session.cut("the ingest domain is bound to another streaming domain now")
+
+    def kick(self, key: StreamKey) -> None:
+        """End the push of one stream, once."""
+        for session in tuple(self.sessions):
+            if session.stream.key == key:
+                session.cut("ended by the operator")
+
+    def _admit(self, request: PushRequest) -> Grant | Refusal:
+        return self._rules.admit_publish(
+            request.domain, request.app, request.stream, request.uri, request.token, time.time()
+        )

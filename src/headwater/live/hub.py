@@ -1,0 +1,163 @@
+"""The hub: every live stream of this process, and the rules by which publishers come, go and replace one another."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from headwater.live.hls import HlsOutput
+from headwater.live.output import Traffic
+from headwater.live.packings import PACKINGS
+from headwater.live.ring import Ring
+from headwater.live.stream import LiveStream, Publisher, StreamKey, StreamOptions
+
+HLS_IDLE_S = 60.0
+"""HLS packaging stops when nobody has asked for a playlist or segment for so long; several reloads of the slowest player."""
+
+HLS_TAIL_S = 30.0
+"""How long the last playlist, with its end mark, and the last segments stay after a stream has ended."""
+
+log = structlog.get_logger()
+
+
+class Busy(Exception):
+    """The name is live already, and its publisher neither silent nor to be replaced."""
+
+
+class Hub:
+    """All streams of one worker.
+
+    ring_seconds, ring_bytes: size of each stream's ring. takeover_after_s: a publisher silent for so long may be replaced.
+    silence_s: a publisher silent for so long is ended. stalled_s: a viewer who takes nothing for so long is ended.
+    on_change: told when a stream gets or loses its publisher (for the announcement in the cluster).
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        ring_seconds: float,
+        ring_bytes: int,
+        takeover_after_s: float,
+        silence_s: float,
+        stalled_s: float,
+        on_change: Callable[[LiveStream], None] = lambda stream: None,
+    ) -> None:
+        self.streams: dict[StreamKey, LiveStream] = {}
+        self.traffic = {name: Traffic() for name in PACKINGS}
+        self.corrections = 0
+        self.on_change = on_change
+        self._loop = loop
+        self._ring_seconds = ring_seconds
+        self._ring_bytes = ring_bytes
+        self._takeover_after_s = takeover_after_s
+        self._silence_s = silence_s
+        self._stalled_s = stalled_s
+        self._windows: dict[StreamKey, asyncio.TimerHandle] = {}
+        self._tails: dict[StreamKey, tuple[HlsOutput, asyncio.TimerHandle]] = {}
+
+    def publish(self, key: StreamKey, publisher: Publisher, options: StreamOptions, hls_delay_s: int) -> LiveStream:
+        """Give a name to a publisher. Raises Busy if another one has it and keeps it."""
+        stream = self.streams.get(key)
+        if stream is not None and stream.publisher is not None:
+            silent_s = self._loop.time() - stream.publisher.last_data_at
+            if options.on_conflict != "takeover" and silent_s < self._takeover_after_s:
+                raise Busy(f"the stream is being published by session {stream.publisher.id}")
+            log.info("publisher replaced", session=stream.publisher.id, stream=str(key), by=publisher.id, silent_s=round(silent_s, 1))
+            replaced, stream.publisher = stream.publisher, None
+            replaced.cut("another publisher took over")
+        if stream is None:
+            stream = LiveStream(
+                key,
+                options,
+                ring=Ring(self._ring_seconds, self._ring_bytes),
+                traffic=self.traffic,
+                loop=self._loop,
+                hls_delay_s=hls_delay_s,
+            )
+            self.streams[key] = stream
+        window = self._windows.pop(key, None)
+        if window is not None:
+            window.cancel()
+        stream.set_options(options, hls_delay_s)
+        stream.attach(publisher)
+        self.on_change(stream)
+        return stream
+
+    def unpublish(self, stream: LiveStream, publisher: Publisher) -> None:
+        """A publisher's session has ended. Viewers wait for the domain's reconnect window; a replaced publisher changes nothing."""
+        if stream.publisher is not publisher:
+            return
+        stream.detach()
+        self.corrections += stream.timeline.corrections
+        stream.timeline.corrections = 0
+        self.on_change(stream)
+        window_s = stream.options.reconnect_window_s
+        if window_s > 0:
+            self._windows[stream.key] = self._loop.call_later(window_s, self.end, stream, "the publisher did not return")
+        else:
+            self.end(stream, "the publisher ended the stream")
+
+    def end(self, stream: LiveStream, reason: str) -> None:
+        """End a stream for good: publisher and viewers are told, and only the end of its HLS playlist stays for a while."""
+        if self.streams.get(stream.key) is not stream:
+            return
+        del self.streams[stream.key]
+        window = self._windows.pop(stream.key, None)
+        if window is not None:
+            window.cancel()
+        publisher = stream.publisher
+        stream.close(reason)
+        if publisher is not None:
+            publisher.cut(reason)
+            self.on_change(stream)
+        if stream.hls is not None:
+            stream.hls.end()
+            self._drop_tail(stream.key)
+            self._tails[stream.key] = (stream.hls, self._loop.call_later(HLS_TAIL_S, self._drop_tail, stream.key))
+        log.info("stream ended", stream=str(stream.key), reason=reason)
+
+    def hls(self, key: StreamKey) -> HlsOutput | None:
+        """The HLS output of a stream that is live, or that has ended a moment ago."""
+        stream = self.streams.get(key)
+        if stream is not None:
+            return stream.playlist_source(time.time())
+        tail = self._tails.get(key)
+        return tail[0] if tail is not None else None
+
+    def hls_if_active(self, key: StreamKey) -> HlsOutput | None:
+        """As `hls`, but begins nothing: for segments, which only a playlist can have named."""
+        stream = self.streams.get(key)
+        if stream is not None:
+            return stream.hls
+        tail = self._tails.get(key)
+        return tail[0] if tail is not None else None
+
+    def sweep(self) -> None:
+        """End what has been silent or stalled for too long. To be called about once a second."""
+        now = self._loop.time()
+        for stream in tuple(self.streams.values()):
+            publisher = stream.publisher
+            if publisher is not None and now - publisher.last_data_at >= self._silence_s:
+                publisher.cut(f"no data for {self._silence_s:g} s")
+            for output in tuple(stream.outputs.values()):
+                for viewer in output.stalled(now - self._stalled_s):
+                    viewer.owner.abort_viewer(f"took no data for {self._stalled_s:g} s")
+            if stream.hls is not None and now - stream.hls.asked_at > HLS_IDLE_S:
+                stream.drop_hls()
+
+    def close(self, reason: str) -> None:
+        """End every stream."""
+        for stream in tuple(self.streams.values()):
+            self.end(stream, reason)
+        for key in tuple(self._tails):
+            self._drop_tail(key)
+
+    def _drop_tail(self, key: StreamKey) -> None:
+        tail = self._tails.pop(key, None)
+        if tail is not None:
+            tail[1].cancel()
+            tail[0].close()

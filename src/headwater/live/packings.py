@@ -1,0 +1,54 @@
+"""How a stream is packed for each protocol whose viewers share bytes: FLV over HTTP, FLV over WebSocket, RTMP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headwater.media import flv
+from headwater.media.tag import Tag
+from headwater.protocols import rtmp, websocket
+
+
+class FlvPacking:
+    """An endless FLV file."""
+
+    name = "flv"
+
+    def start(self, headers: Sequence[Tag], timestamp_ms: int) -> bytes:
+        """The file header, then metadata and codec configuration."""
+        return flv.FILE_HEADER + b"".join(flv.pack_tag(tag.kind, timestamp_ms, tag.payload) for tag in headers)
+
+    def pack(self, tags: Sequence[Tag]) -> bytes:
+        """The tags as FLV tags."""
+        return b"".join([flv.pack_tag(tag.kind, tag.timestamp_ms, tag.payload) for tag in tags])
+
+
+class WebSocketFlvPacking(FlvPacking):
+    """The same FLV bytes in binary WebSocket messages (RFC 6455); a server's frames are not masked, so they can be shared."""
+
+    name = "ws-flv"
+
+    def start(self, headers: Sequence[Tag], timestamp_ms: int) -> bytes:
+        """The file's beginning as one message."""
+        return websocket.pack_binary(super().start(headers, timestamp_ms))
+
+    def pack(self, tags: Sequence[Tag]) -> bytes:
+        """The tags as one message."""
+        return websocket.pack_binary(super().pack(tags))
+
+
+class RtmpPacking:
+    """RTMP messages, all with one chunk size and message stream id 1."""
+
+    name = "rtmp"
+
+    def start(self, headers: Sequence[Tag], timestamp_ms: int) -> bytes:
+        """Metadata and codec configuration."""
+        return b"".join(rtmp.pack_tag(tag.kind, timestamp_ms, tag.payload) for tag in headers)
+
+    def pack(self, tags: Sequence[Tag]) -> bytes:
+        """The tags as RTMP messages."""
+        return b"".join([rtmp.pack_tag(tag.kind, tag.timestamp_ms, tag.payload) for tag in tags])
+
+
+PACKINGS = {packing.name: packing for packing in (FlvPacking(), WebSocketFlvPacking(), RtmpPacking())}

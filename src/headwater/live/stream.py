@@ -1,0 +1,249 @@
+"""A live stream: one publisher at a time, the ring of its tags, and the outputs that its viewers share."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple, Protocol
+
+import structlog
+
+from headwater.live.hls import HlsOutput
+from headwater.live.output import Output, Traffic
+from headwater.live.packings import PACKINGS
+from headwater.live.ring import Ring
+from headwater.live.viewer import Viewer
+from headwater.media import codecs
+from headwater.media.tag import AUDIO, SCRIPT, VIDEO, Flags, Tag
+from headwater.media.timeline import Timeline
+
+FLUSH_S = {"realtime": 0.0, "low": 0.1, "standard": 0.35}
+"""The flush interval of each latency profile; 0 flushes after each read of the publisher's socket."""
+
+log = structlog.get_logger()
+
+
+class StreamKey(NamedTuple):
+    """A stream's identity everywhere: main streaming domain, app, stream name."""
+
+    domain: str
+    app: str
+    stream: str
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+
+class StreamOptions(Protocol):
+    """What a stream must know of its domain's policy."""
+
+    on_conflict: str
+    reconnect_window_s: float
+    flush: str
+    viewer_lag_s: float
+
+
+class Publisher(Protocol):
+    """The session that feeds a stream. last_data_at: loop time of the last bytes from the encoder."""
+
+    id: str
+    last_data_at: float
+
+    def cut(self, reason: str) -> None:
+        """End the session from our side."""
+
+
+class LiveStream:
+    """One stream of the hub; made at its first publish, closed when its reconnect window has passed.
+
+    publisher: None while we wait for it to come back. headers: metadata and codec configuration in force now.
+    """
+
+    def __init__(
+        self,
+        key: StreamKey,
+        options: StreamOptions,
+        *,
+        ring: Ring,
+        traffic: dict[str, Traffic],
+        loop: asyncio.AbstractEventLoop,
+        hls_delay_s: int,
+    ) -> None:
+        self.key = key
+        self.options = options
+        self.ring = ring
+        self.publisher: Publisher | None = None
+        self.timeline = Timeline()
+        self.outputs: dict[str, Output] = {}
+        self.hls: HlsOutput | None = None
+        self.hls_delay_s = hls_delay_s
+        self.next_hls_number = 0
+        self.meter = Meter()
+        self._traffic = traffic
+        self._loop = loop
+        self._metadata: Tag | None = None
+        self._video_config: Tag | None = None
+        self._audio_config: Tag | None = None
+        self.headers: tuple[Tag, ...] = ()
+        self._wait_for_key = False
+        self._flush_handle: asyncio.Handle | None = None
+
+    # The publisher's side
+
+    def attach(self, publisher: Publisher) -> None:
+        """A publisher begins, or takes over. Its first video frame must be a key frame; its clock continues the stream's."""
+        first = self.publisher is None and self.ring.next == 0
+        self.publisher = publisher
+        self.timeline.begin_session()
+        self._wait_for_key = True
+        self.meter = Meter()
+        if not first and self.hls is not None:
+            self.hls.discontinuity()
+
+    def write(self, kind: int, wire_timestamp: int, payload: bytes) -> None:
+        """Take one message of the publisher into the ring."""
+        flags = codecs.classify(kind, payload)
+        if kind == VIDEO:
+            if self._wait_for_key:
+                if flags & Flags.KEY:
+                    self._wait_for_key = False
+                elif not flags & Flags.CONFIG:
+                    return
+        elif kind == SCRIPT and not payload:
+            return
+        tag = Tag(kind, self.timeline.map(kind, wire_timestamp), payload, flags)
+        if flags & (Flags.CONFIG | Flags.METADATA) and not self._remember(tag):
+            return
+        self.meter.count(tag)
+        self.ring.append(tag, self.headers)
+        if self._flush_handle is None and (self.outputs or self.hls is not None):
+            self._schedule()
+
+    def _remember(self, tag: Tag) -> bool:
+        """Keep the newest configuration for newcomers; False if it says nothing new, so that nobody need be told."""
+        if tag.flags & Flags.METADATA:
+            known, self._metadata = self._metadata, tag
+        elif tag.kind == VIDEO:
+            known, self._video_config = self._video_config, tag
+        else:
+            known, self._audio_config = self._audio_config, tag
+        if known is not None and known.payload == tag.payload:
+            return False
+        held = (self._metadata, self._video_config, self._audio_config)
+        self.headers = tuple(header for header in held if header is not None)
+        return True
+
+    # The viewers' side
+
+    def join(self, viewer: Viewer, protocol: str, behind_s: int | None) -> None:
+        """Give the stream to a viewer: its beginning and a GOP at once, then everything as it comes.
+
+        behind_s: how far behind the newest tag to start; None for the newest GOP.
+        """
+        output = self.outputs.get(protocol)
+        if output is None:
+            output = Output(
+                self,
+                PACKINGS[protocol],
+                self._traffic[protocol],
+                lag_ms=self._lag_ms(behind_s),
+                clock=self._loop.time,
+                on_jump=self._log_jump,
+            )
+            self.outputs[protocol] = output
+        output.join(viewer, self.headers, (behind_s or 0) * 1000)
+
+    def leave(self, viewer: Viewer) -> None:
+        """Take a viewer out; an output without viewers is dropped."""
+        output = viewer.output
+        if output is None:
+            return
+        output.leave(viewer)
+        if not output.viewers and self.outputs.get(output.packing.name) is output:
+            del self.outputs[output.packing.name]
+
+    def viewers(self) -> list[Viewer]:
+        """Everybody who watches over a shared output."""
+        return [viewer for output in self.outputs.values() for viewer in (*output.ready, *output.behind)]
+
+    def playlist_source(self, now_s: float) -> HlsOutput:
+        """The HLS output, begun at the first request with what the ring holds.
+
+        now_s: unix time. The first segment's number is the unix second in which its media came: segments last a second or
+        more, so numbers go on upwards across re-publishes, restarts and other nodes, with nothing to store.
+        """
+        if self.hls is None:
+            number = max(int(now_s - self.ring.span_ms / 1000), self.next_hls_number)
+            self.hls = HlsOutput(self.key.stream, self.ring, self.hls_delay_s, number)
+            self.hls.flush(self.headers)
+        return self.hls
+
+    def drop_hls(self) -> None:
+        """Stop packaging HLS; a later request begins anew and the numbers go on."""
+        if self.hls is not None:
+            self.next_hls_number = self.hls.next_number
+            self.hls.close()
+            self.hls = None
+
+    # The life of the stream
+
+    def set_options(self, options: StreamOptions, hls_delay_s: int) -> None:
+        """Take over a changed policy; HLS segments keep their length until packaging begins anew."""
+        self.options = options
+        self.hls_delay_s = hls_delay_s
+        for output in self.outputs.values():
+            output.lag_ms = max(output.lag_ms, self._lag_ms(None))
+
+    def flush(self) -> None:
+        """Send what came since the last flush to everybody."""
+        self._flush_handle = None
+        for output in tuple(self.outputs.values()):
+            output.flush()
+        if self.hls is not None:
+            self.hls.flush(self.headers)
+
+    def detach(self) -> None:
+        """The publisher is gone: send what is left; viewers wait for its return."""
+        self.publisher = None
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+        self.flush()
+
+    def close(self, reason: str) -> None:
+        """The stream is over: every viewer is told, and nothing is kept."""
+        self.detach()
+        for viewer in self.viewers():
+            viewer.owner.end_viewer(reason)
+        self.outputs.clear()
+
+    def _schedule(self) -> None:
+        interval_s = FLUSH_S[self.options.flush]
+        if interval_s and (self.outputs or self.hls is not None):
+            self._flush_handle = self._loop.call_later(interval_s, self.flush)
+        else:
+            self._flush_handle = self._loop.call_soon(self.flush)
+
+    def _lag_ms(self, behind_s: int | None) -> int:
+        return int((self.options.viewer_lag_s + (behind_s or 0)) * 1000)
+
+    def _log_jump(self, viewer: Viewer, skipped_ms: int) -> None:
+        log.info("viewer too slow, jumped to a key frame", session=viewer.id, stream=str(self.key), skipped_ms=skipped_ms)
+
+
+class Meter:
+    """What the publisher sent: sums since its session began, from which rates are taken."""
+
+    __slots__ = ("audio_bytes", "frames", "video_bytes")
+
+    def __init__(self) -> None:
+        self.audio_bytes = 0
+        self.video_bytes = 0
+        self.frames = 0
+
+    def count(self, tag: Tag) -> None:
+        """Add one tag."""
+        if tag.kind == VIDEO:
+            self.video_bytes += len(tag.payload)
+            if not tag.flags & Flags.CONFIG:
+                self.frames += 1
+        elif tag.kind == AUDIO:
+            self.audio_bytes += len(tag.payload)

@@ -1,0 +1,142 @@
+"""Announces this worker's live streams in the cluster's store, and keeps their rates up to date there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import structlog
+
+from headwater.access.presence import StreamPresence, encode, stream_key
+from headwater.cluster.interface import Cluster, ClusterError, Lease
+from headwater.ingest.session import PublishSession
+from headwater.live.stream import LiveStream, StreamKey
+from headwater.media import codecs
+from headwater.media.tag import VIDEO, Flags
+from headwater.node.config import WorkerConfig
+
+UPDATE_S = 5.0
+"""How often rates are taken anew."""
+
+RETRY_S = 0.5
+"""How long to wait when the store cannot be reached; announcements are made up for once it can."""
+
+log = structlog.get_logger()
+
+
+class Rates:
+    """Rates of one publisher's session, from the growth of its sums between two looks."""
+
+    def __init__(self, stream: LiveStream, now: float) -> None:
+        self.meter = stream.meter
+        self._at = now
+        self._sums = (0, 0, 0)
+        self.video_kbps = self.audio_kbps = self.frame_rate = 0
+
+    def look(self, now: float) -> None:
+        """Take the rates since the last look, unless that was a moment ago."""
+        seconds = now - self._at
+        if seconds < 1:
+            return
+        sums = (self.meter.video_bytes, self.meter.audio_bytes, self.meter.frames)
+        grown = [new - old for new, old in zip(sums, self._sums, strict=True)]
+        self._at, self._sums = now, sums
+        self.video_kbps, self.audio_kbps = (round(size * 8 / 1000 / seconds) for size in grown[:2])
+        self.frame_rate = round(grown[2] / seconds)
+
+
+class Announcer:
+    """Puts `stream/...` keys under the worker's lease: one for each stream that has a publisher."""
+
+    def __init__(self, cluster: Cluster, lease: Lease, config: WorkerConfig, loop: asyncio.AbstractEventLoop) -> None:
+        self._cluster = cluster
+        self._lease = lease
+        self._config = config
+        self._loop = loop
+        self._wanted: dict[StreamKey, LiveStream] = {}
+        self._told: dict[StreamKey, StreamPresence] = {}
+        self._rates: dict[StreamKey, Rates] = {}
+        self._news = asyncio.Event()
+
+    def changed(self, stream: LiveStream) -> None:
+        """A stream has got or lost its publisher."""
+        if stream.publisher is not None:
+            self._wanted[stream.key] = stream
+        else:
+            self._wanted.pop(stream.key, None)
+        self._news.set()
+
+    async def run(self) -> None:
+        """Keep the store in step with what is live, until cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), UPDATE_S)
+            self._news.clear()
+            try:
+                await self._tell()
+            except ClusterError as error:
+                log.warning("streams could not be announced", error=str(error))
+                self._news.set()
+                await asyncio.sleep(RETRY_S)
+
+    async def close(self) -> None:
+        """Take everything back."""
+        try:
+            await self._lease.revoke()
+        except ClusterError as error:
+            log.warning("the worker's lease was not given back, it will lapse", error=str(error))
+
+    async def _tell(self) -> None:
+        for key in [key for key in self._told if key not in self._wanted]:
+            await self._cluster.delete(stream_key(*key))
+            del self._told[key]
+            self._rates.pop(key, None)
+        for key, stream in tuple(self._wanted.items()):
+            presence = self._presence(stream)
+            if presence is not None and presence != self._told.get(key):
+                await self._cluster.put(stream_key(*key), encode(presence), lease=self._lease)
+                self._told[key] = presence
+
+    def _presence(self, stream: LiveStream) -> StreamPresence | None:
+        session = stream.publisher
+        if not isinstance(session, PublishSession):
+            return None
+        now = self._loop.time()
+        rates = self._rates.get(stream.key)
+        if rates is None or rates.meter is not stream.meter:
+            rates = self._rates[stream.key] = Rates(stream, now)
+        rates.look(now)
+        request = session.request
+        width = height = video_codec_id = audio_codec_id = 0
+        for tag in stream.headers:
+            if not tag.flags & Flags.CONFIG:
+                continue
+            with contextlib.suppress(codecs.MediaError):  # a broken configuration is the viewers' trouble, not ours
+                if tag.kind == VIDEO:
+                    video = codecs.parse_video_config(tag.payload)
+                    if video is not None:
+                        width, height, video_codec_id = video.width, video.height, video.codec_id
+                else:
+                    audio = codecs.parse_audio_config(tag.payload)
+                    if audio is not None:
+                        audio_codec_id = audio.codec_id
+        return StreamPresence(
+            domain=stream.key.domain,
+            app=stream.key.app,
+            stream=stream.key.stream,
+            session=session.id,
+            publish_domain=request.domain,
+            publish_url=request.url,
+            published_at=session.published_at,
+            client_ip=request.client,
+            server_ip=request.server,
+            node=self._config.node,
+            worker=self._config.index,
+            width=width,
+            height=height,
+            frame_rate=rates.frame_rate,
+            video_kbps=rates.video_kbps,
+            audio_kbps=rates.audio_kbps,
+            video_codec_id=video_codec_id,
+            audio_codec_id=audio_codec_id,
+        )

@@ -1,0 +1,86 @@
+"""The bounds on connections: how many an address may hold, and how long one may take to say what it wants."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Protocol
+
+from headwater.settings import Limits
+
+
+class Connection(Protocol):
+    """A connection that can be told to go."""
+
+    def expire(self) -> None:
+        """It took too long to say what it wants, or has been idle for too long."""
+
+
+class Connections:
+    """All connections of a worker.
+
+    A connection is *pending* from `opened` until `settled`: it has a deadline by which it must say what it wants. That is
+    also how an HTTP connection waits for its next request.
+    """
+
+    def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+        self._limits = limits
+        self._loop = loop
+        self._open: Counter[str] = Counter()
+        self._pending_of: Counter[str] = Counter()
+        self._pending: dict[Connection, tuple[float, str]] = {}
+        self._all: dict[Connection, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def opened(self, connection: Connection, address: str) -> str | None:
+        """Count a new connection; returns the bound that it breaks, in which case it is not counted and must go."""
+        limits = self._limits
+        if limits.connections_per_address and self._open[address] >= limits.connections_per_address:
+            return "connections_per_address"
+        if self._pending_of[address] >= limits.pending_per_address:
+            return "pending_per_address"
+        self._open[address] += 1
+        self._all[connection] = address
+        self.expect(connection, limits.first_packet_s)
+        return None
+
+    def expect(self, connection: Connection, seconds: float) -> None:
+        """Give a connection so long to say what it wants (next)."""
+        address = self._all.get(connection)
+        if address is None:
+            return
+        if self._pending.pop(connection, None) is None:
+            self._pending_of[address] += 1
+        self._pending[connection] = (self._loop.time() + seconds, address)
+
+    def settled(self, connection: Connection) -> None:
+        """A connection has said what it wants; its session watches over it from now on."""
+        pending = self._pending.pop(connection, None)
+        if pending is not None:
+            _decrease(self._pending_of, pending[1])
+
+    def closed(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self.settled(connection)
+        address = self._all.pop(connection, None)
+        if address is not None:
+            _decrease(self._open, address)
+
+    def sweep(self) -> None:
+        """Let go of connections whose time is over. To be called about once a second."""
+        now = self._loop.time()
+        for connection in [connection for connection, (deadline, _) in self._pending.items() if deadline <= now]:
+            connection.expire()
+
+    def everyone(self) -> list[Connection]:
+        """All open connections."""
+        return list(self._all)
+
+
+def _decrease(counter: Counter[str], key: str) -> None:
+    if counter[key] > 1:
+        counter[key] -= 1
+    else:
+        del counter[key]

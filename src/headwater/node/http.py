@@ -1,0 +1,204 @@
+"""An HTTP or HTTPS connection: reads requests, writes answers, and becomes a viewer when the answer is a live stream."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+import structlog
+
+from headwater.delivery.http import Join, error_response
+from headwater.live.viewer import Viewer
+from headwater.node.transports import address_of, prepare
+from headwater.observe.log import session_id
+from headwater.protocols import websocket
+from headwater.protocols.http import HttpError, Request, RequestReader, Response, pack_head, pack_response
+
+if TYPE_CHECKING:
+    from headwater.node.worker import Node
+
+KEEP_ALIVE_S = 60.0
+"""How long a connection may wait for its next request; longer than the reload interval of the slowest playlist."""
+
+log = structlog.get_logger()
+
+
+class HttpConnection(asyncio.Protocol):
+    """One connection. Requests are answered one after the other; a live stream is the last answer."""
+
+    __slots__ = ("_client", "_frames", "_id", "_listener", "_node", "_queue", "_reader", "_task", "_transport", "_viewer")
+
+    def __init__(self, node: Node, listener: str) -> None:
+        self._node = node
+        self._listener = listener
+        self._id = session_id()
+        self._reader: RequestReader | None = RequestReader()
+        self._queue: deque[Request] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._viewer: Viewer | None = None
+        self._frames: websocket.FrameReader | None = None
+        self._transport: asyncio.Transport
+
+    # asyncio's callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._client, _ = address_of(transport)
+        prepare(transport)
+        self._node.counters.connections[self._listener] += 1
+        bound = self._node.connections.opened(self, self._client)
+        if bound is not None:
+            self._fault("refused", bound)
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        self._node.counters.bytes_in[self._listener] += len(data)
+        if self._frames is not None:
+            self._read_frames(data)
+        if self._reader is None:
+            return  # an HTTP-FLV viewer has nothing to say
+        try:
+            self._queue.extend(self._reader.feed(data))
+        except HttpError as error:
+            self._refuse(error)
+            return
+        self._answer_next()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._node.connections.closed(self)
+        if self._task is not None:
+            self._task.cancel()
+        self._leave("connection lost" if exc is not None else "connection closed")
+
+    def pause_writing(self) -> None:
+        """The socket is full: a viewer keeps its place; a client that does not read its answers is not asked for more."""
+        if self._viewer is not None:
+            self._viewer.pause_writing()
+        elif self._reader is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The socket takes bytes again."""
+        if self._viewer is not None:
+            self._viewer.resume_writing()
+        elif self._reader is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+            self._answer_next()
+
+    # requests
+
+    def _answer_next(self) -> None:
+        while self._queue and self._task is None and self._reader is not None and not self._transport.is_closing():
+            if self._transport.get_write_buffer_size():
+                return
+            request = self._queue.popleft()
+            try:
+                answer = self._node.http.answer(self._id, request, self._client)
+            except HttpError as error:
+                self._refuse(error, request)
+                return
+            if isinstance(answer, Response):
+                self._respond(request, answer)
+            elif isinstance(answer, Join):
+                self._join(answer)
+            else:
+                self._task = self._node.loop.create_task(self._respond_later(request, answer))
+
+    async def _respond_later(self, request: Request, answer: object) -> None:
+        response: Response = await answer  # type: ignore[misc]
+        self._task = None
+        self._respond(request, response)
+        self._answer_next()
+
+    def _respond(self, request: Request, response: Response) -> None:
+        if self._transport.is_closing():
+            return
+        self._transport.write(pack_response(response, request, time.time(), keep_alive=request.keep_alive))
+        if request.keep_alive:
+            self._node.connections.expect(self, KEEP_ALIVE_S)
+        else:
+            self._transport.close()
+
+    def _join(self, join: Join) -> None:
+        self._reader = None
+        self._queue.clear()
+        if join.status == 101:
+            self._frames = websocket.FrameReader()
+        self._node.connections.settled(self)
+        self._transport.write(pack_head(join.status, join.head, time.time()))
+        self._viewer = self._node.delivery.join(self._id, join.request, join.grant, join.stream, self._transport, self)
+
+    def _refuse(self, error: HttpError, request: Request | None = None) -> None:
+        self._fault("protocol", str(error))
+        self._reader = None
+        self._transport.write(pack_response(error_response(error), request, time.time(), keep_alive=False))
+        self._transport.close()
+
+    def _read_frames(self, data: bytes) -> None:
+        assert self._frames is not None
+        try:
+            frames = self._frames.feed(data)
+        except websocket.WebSocketError as error:
+            self._fault("protocol", str(error))
+            self._say_good_bye(websocket.CLOSE_PROTOCOL_ERROR, str(error))
+            return
+        for opcode, payload in frames:
+            if opcode is websocket.Opcode.CLOSE:
+                self._leave("the player closed")
+                self._transport.write(websocket.pack_frame(websocket.Opcode.CLOSE, payload[:2]))
+                self._transport.close()
+                return
+            if opcode is websocket.Opcode.PING and not self._transport.get_write_buffer_size():  # who does not read gets no answer
+                self._transport.write(websocket.pack_frame(websocket.Opcode.PONG, payload))
+
+    # the end
+
+    def expire(self) -> None:
+        """Too slow, or idle for too long."""
+        if self._transport.get_write_buffer_size():
+            self._fault("slow", "the answer was not read in time")
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    def end_viewer(self, reason: str) -> None:
+        """The stream is over for this viewer."""
+        self._leave(reason)
+        if self._frames is not None:
+            self._say_good_bye(websocket.CLOSE_NORMAL, reason)
+        else:
+            self._transport.close()
+
+    def abort_viewer(self, reason: str) -> None:
+        """The viewer takes no bytes any more."""
+        self._leave(reason)
+        self._transport.abort()
+
+    def drain(self, reason: str) -> None:
+        """The node stops."""
+        self._leave(reason)
+        if self._frames is not None:
+            self._say_good_bye(websocket.CLOSE_GOING_AWAY, reason)
+        else:
+            self._transport.close()
+
+    def _say_good_bye(self, code: int, reason: str) -> None:
+        self._leave(reason)
+        self._frames = None
+        self._transport.write(websocket.pack_close(code, reason))
+        self._transport.close()
+
+    def _leave(self, reason: str) -> None:
+        viewer, self._viewer = self._viewer, None
+        if viewer is not None:
+            self._node.delivery.leave(viewer, reason)
+
+    def _fault(self, kind: str, detail: str) -> None:
+        self._node.counters.faults[self._listener, kind] += 1
+        log.warning("connection ended", session=self._id, listener=self._listener, kind=kind, detail=detail, client=self._client)

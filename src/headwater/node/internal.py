@@ -1,0 +1,44 @@
+"""The worker's own door, a Unix socket: the main process asks here for the worker's metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from headwater.observe.families import Family
+from headwater.protocols.http import HttpError, RequestReader, Response, pack_response
+
+
+class InternalConnection(asyncio.Protocol):
+    """One request and its answer: `GET /metrics` as JSON."""
+
+    def __init__(self, families: Callable[[], list[Family]]) -> None:
+        self._families = families
+        self._reader = RequestReader()
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The main process has connected."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a request."""
+        try:
+            requests = self._reader.feed(data)
+        except HttpError as error:
+            self._transport.write(pack_response(Response(error.status), None, time.time(), keep_alive=False))
+            self._transport.close()
+            return
+        for request in requests:
+            if request.path == "/metrics":
+                body = msgspec.json.encode(self._families())
+                response = Response(200, (("Content-Type", "application/json"),), body)
+            else:
+                response = Response(404)
+            self._transport.write(pack_response(response, request, time.time(), keep_alive=request.keep_alive))
+            if not request.keep_alive:
+                self._transport.close()

@@ -1,0 +1,78 @@
+"""The metrics of a media worker. Labels come from fixed vocabularies, so the number of series never grows with traffic."""
+
+from __future__ import annotations
+
+import resource
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+from headwater.observe.families import Family, Sample
+
+if TYPE_CHECKING:
+    from headwater.node.worker import Node
+
+
+def families(node: Node) -> list[Family]:
+    """Everything that the worker knows of itself, as of now."""
+    hub, counters = node.hub, node.counters
+    streams = tuple(hub.streams.values())
+    viewers: Counter[str] = Counter({name: 0 for name in (*hub.traffic, "hls")})
+    behind = 0
+    for stream in streams:
+        for name, output in stream.outputs.items():
+            viewers[name] += output.viewers
+            behind += sum(viewer.stalled_at is not None for viewer in output.behind)
+    viewers["hls"] = len(node.http.hls_viewers)
+    joins = {name: traffic.joins for name, traffic in hub.traffic.items()} | {"hls": node.http.hls_viewers.joins}
+    sent = {name: traffic.bytes_out for name, traffic in hub.traffic.items()} | {"hls": node.http.hls_bytes_out}
+    live = sum(stream.publisher is not None for stream in streams)
+    corrections = hub.corrections + sum(stream.timeline.corrections for stream in streams)
+    return [
+        _one("headwater_streams", "gauge", "Streams that are being published.", live),
+        _one("headwater_streams_waiting", "gauge", "Streams whose publisher dropped and may return.", len(streams) - live),
+        _one("headwater_ring_bytes", "gauge", "Media bytes held in the rings of all streams.", sum(s.ring.held_bytes for s in streams)),
+        _by("headwater_viewers", "gauge", "Viewers, by protocol.", "protocol", viewers),
+        _one("headwater_viewers_stalled", "gauge", "Viewers whose socket takes nothing at the moment.", behind),
+        _by("headwater_plays", "counter", "Plays started, by protocol.", "protocol", joins),
+        _one("headwater_publishes", "counter", "Pushes started.", counters.publishes),
+        _by("headwater_received_bytes", "counter", "Bytes received, by listener.", "listener", counters.bytes_in),
+        _by("headwater_sent_bytes", "counter", "Media bytes sent, by protocol.", "protocol", sent),
+        _by(
+            "headwater_viewer_jumps",
+            "counter",
+            "Jumps of slow viewers to a newer key frame, by protocol.",
+            "protocol",
+            {name: traffic.jumps for name, traffic in hub.traffic.items()},
+        ),
+        _pairs("headwater_refused", "Refused pushes and plays, by reason.", ("action", "reason"), counters.refused),
+        _by("headwater_connections", "counter", "Connections accepted, by listener.", "listener", counters.connections),
+        _one("headwater_connections_open", "gauge", "Connections open now.", len(node.connections)),
+        _pairs("headwater_connection_faults", "Connections ended for a fault, by kind.", ("listener", "kind"), counters.faults),
+        _one("headwater_timestamp_corrections", "counter", "Jumps in publishers' timestamps that viewers did not see.", corrections),
+        _one("headwater_cpu_seconds", "counter", "CPU time used by the worker.", _cpu_s()),
+        _one("headwater_resident_bytes", "gauge", "Resident memory of the worker.", _resident_bytes()),
+    ]
+
+
+def _one(name: str, kind: Literal["counter", "gauge"], text: str, value: float) -> Family:
+    return Family(name, kind, text, [Sample({}, value)])
+
+
+def _by(name: str, kind: Literal["counter", "gauge"], text: str, label: str, values: Mapping[str, float]) -> Family:
+    return Family(name, kind, text, [Sample({label: key}, value) for key, value in values.items()])
+
+
+def _pairs(name: str, text: str, labels: tuple[str, str], values: Mapping[tuple[str, str], int]) -> Family:
+    samples = [Sample(dict(zip(labels, key, strict=True)), value) for key, value in values.items()]
+    return Family(name, "counter", text, samples)
+
+
+def _cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()

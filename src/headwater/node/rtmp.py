@@ -1,0 +1,242 @@
+"""An RTMP or RTMPS connection: drives the protocol engine, and becomes a push or a play when the client says which."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import structlog
+
+from headwater.access.names import request_domain, split_query
+from headwater.access.verdict import Refusal
+from headwater.delivery.play import PlayRequest
+from headwater.ingest.session import PublishSession, PushRequest
+from headwater.live.viewer import Viewer
+from headwater.node.transports import address_of, prepare
+from headwater.observe.log import session_id
+from headwater.protocols import rtmp
+
+if TYPE_CHECKING:
+    from headwater.node.worker import Node
+
+MAX_UNREAD_BYTES = 4 * 1024 * 1024
+"""A client that makes us answer but does not read is dropped here; a viewer's own backlog is one batch and stays far below."""
+
+log = structlog.get_logger()
+
+
+class RtmpConnection(asyncio.Protocol):
+    """One connection. It pushes at most one stream and plays at most one, as encoders and players do."""
+
+    __slots__ = (
+        "_app", "_client", "_engine", "_id", "_listener", "_node", "_push", "_query", "_server", "_tc_url", "_transport", "_viewer",
+    )  # fmt: skip
+
+    def __init__(self, node: Node, listener: str) -> None:
+        self._node = node
+        self._listener = listener
+        self._id = session_id()
+        self._engine = rtmp.ServerConnection()
+        self._app = ""
+        self._tc_url = ""
+        self._query: dict[str, str] = {}
+        self._push: PublishSession | None = None
+        self._viewer: Viewer | None = None
+        self._transport: asyncio.Transport
+
+    # asyncio's callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._client, self._server = address_of(transport)
+        prepare(transport)
+        self._node.counters.connections[self._listener] += 1
+        bound = self._node.connections.opened(self, self._client)
+        if bound is not None:
+            self._fault("refused", bound)
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client: the hot path of every push."""
+        push = self._push
+        if push is not None:
+            push.last_data_at = self._node.loop.time()
+        self._node.counters.bytes_in[self._listener] += len(data)
+        try:
+            for event in self._engine.receive_data(data):
+                if type(event) is rtmp.MediaMessage:
+                    if self._push is not None:
+                        self._push.stream.write(event.kind, event.timestamp, event.payload)
+                else:
+                    self._handle(event)
+            answer = self._engine.data_to_send()
+        except rtmp.RemoteProtocolError as error:
+            self._fault("protocol", str(error))
+            self._close(f"protocol error: {error}")
+            return
+        if answer and not self._transport.is_closing():
+            self._transport.write(answer)
+            if self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+                self._fault("slow", "does not read our answers")
+                self._leave("does not read our answers")
+                self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._node.connections.closed(self)
+        self._leave("connection lost" if exc is not None else "connection closed")
+
+    def pause_writing(self) -> None:
+        """The socket is full."""
+        if self._viewer is not None:
+            self._viewer.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The socket takes bytes again."""
+        if self._viewer is not None:
+            self._viewer.resume_writing()
+
+    # what the client wants
+
+    def _handle(self, event: rtmp.Event) -> None:
+        if self._transport.is_closing():
+            return  # refused or ended while earlier events of the same read were handled
+        match event:
+            case rtmp.Connected():
+                self._connect(event)
+            case rtmp.PublishRequested():
+                self._publish(event.name)
+            case rtmp.PlayRequested():
+                self._play(event.name)
+            case rtmp.PublishEnded():
+                if self._push is not None:
+                    self._push.end("the encoder ended the stream")
+                    self._push = None
+                    self._node.connections.expect(self, self._node.settings.limits.first_packet_s)
+            case rtmp.PlayEnded():
+                self._leave("the player stopped")
+                self._node.connections.expect(self, self._node.settings.limits.first_packet_s)
+            case _:
+                pass  # pause, seek and the like mean nothing to a live stream; the engine has answered them
+
+    def _connect(self, event: rtmp.Connected) -> None:
+        app, app_query = split_query(event.app)
+        self._tc_url, url_query = split_query(event.tc_url)
+        self._query = {**url_query, **app_query}
+        self._app = app.strip("/")
+        self._engine.accept_connect()
+
+    def _target(self, name: str) -> tuple[str, str, dict[str, str]]:
+        """Domain, stream name and query of a publish or play command."""
+        stream, query = split_query(name)
+        query = {**self._query, **query}
+        return request_domain(_host(self._tc_url), query), stream, query
+
+    def _publish(self, name: str) -> None:
+        domain, stream, query = self._target(name)
+        request = PushRequest(
+            domain=domain,
+            app=self._app,
+            stream=stream,
+            token=query.get("auth_key"),
+            url=f"rtmp://{domain}/{self._app}/{name}",
+            protocol=self._listener,
+            client=self._client,
+            server=self._server,
+        )
+        if self._push is not None or self._viewer is not None:
+            self._engine.reject_publish("this connection has a stream already")
+            return
+        outcome = self._node.ingest.publish(self._id, request, self._cut)
+        if isinstance(outcome, Refusal):
+            self._engine.reject_publish(outcome.text)
+            self._send_and_close()
+            return
+        self._push = outcome
+        self._node.connections.settled(self)
+        self._engine.accept_publish()
+
+    def _play(self, name: str) -> None:
+        domain, stream, query = self._target(name)
+        request = PlayRequest(
+            domain=domain,
+            app=self._app,
+            stream=stream,
+            uri=f"/{self._app}/{stream}",
+            token=query.get("auth_key"),
+            protocol="rtmp",
+            client=self._client,
+        )
+        if self._push is not None or self._viewer is not None:
+            self._engine.reject_play("this connection has a stream already")
+            return
+        found = self._node.delivery.find(self._id, request)
+        if isinstance(found, Refusal):
+            self._engine.reject_play(found.text)
+            self._send_and_close()
+            return
+        self._node.connections.settled(self)
+        self._engine.accept_play()
+        self._transport.write(self._engine.data_to_send())
+        self._viewer = self._node.delivery.join(self._id, request, *found, self._transport, self)
+
+    # the end
+
+    def expire(self) -> None:
+        """It took too long to say what it wants."""
+        self._fault("slow", "no publish or play in time")
+        self._close("said nothing in time")
+
+    def end_viewer(self, reason: str) -> None:
+        """The stream is over for this player."""
+        self._leave(reason)
+        self._engine.end_play(reason)
+        self._send_and_close()
+
+    def abort_viewer(self, reason: str) -> None:
+        """The player takes no bytes any more."""
+        self._leave(reason)
+        self._transport.abort()
+
+    def drain(self, reason: str) -> None:
+        """The node stops."""
+        self._close(reason)
+
+    def _cut(self, reason: str) -> None:
+        """The push is ended from our side."""
+        self._push = None
+        self._engine.end_publish(reason)
+        self._send_and_close()
+
+    def _close(self, reason: str) -> None:
+        self._leave(reason)
+        self._transport.close()
+
+    def _send_and_close(self) -> None:
+        answer = self._engine.data_to_send()
+        if answer:
+            self._transport.write(answer)
+        self._transport.close()
+
+    def _leave(self, reason: str) -> None:
+        push, self._push = self._push, None
+        if push is not None:
+            push.end(reason)
+        viewer, self._viewer = self._viewer, None
+        if viewer is not None:
+            self._node.delivery.leave(viewer, reason)
+
+    def _fault(self, kind: str, detail: str) -> None:
+        self._node.counters.faults[self._listener, kind] += 1
+        log.warning("connection ended", session=self._id, listener=self._listener, kind=kind, detail=detail, client=self._client)
+
+
+def _host(url: str) -> str:
+    """The host of a tcUrl; empty if it is none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

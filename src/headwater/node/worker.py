@@ -1,0 +1,256 @@
+"""A media worker: one process with its own event loop, its listeners, its live streams and their viewers.
+
+It learns policies and bans from the cluster's store, announces its streams there, and never touches the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import ssl
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import msgspec
+import structlog
+
+from headwater.access import policy as policies
+from headwater.access.verdict import Rules
+from headwater.cluster.client import RemoteCluster
+from headwater.cluster.interface import SYNCED, Change, Cluster, ClusterError, Lease
+from headwater.delivery.http import HttpDelivery
+from headwater.delivery.play import Delivery
+from headwater.ingest.session import Ingest
+from headwater.live.hub import Hub
+from headwater.live.stream import LiveStream, StreamKey
+from headwater.node import metrics
+from headwater.node.announcer import Announcer
+from headwater.node.config import WORKER_PREFIX, WorkerConfig, WorkerPresence
+from headwater.node.connections import Connections
+from headwater.node.http import HttpConnection
+from headwater.node.internal import InternalConnection
+from headwater.node.rtmp import RtmpConnection
+from headwater.observe.counters import Counters
+from headwater.settings import listen_address
+
+LEASE_S = 5.0
+"""A worker that is gone for so long is forgotten, with its streams."""
+
+SWEEP_S = 0.5
+"""How often silence, stalls and deadlines are looked at: their bounds are seconds."""
+
+BACKLOG = 4096
+"""Connections that may wait to be accepted: a thousand joins a second for some seconds. The kernel caps it at somaxconn."""
+
+log = structlog.get_logger()
+
+
+class Node:
+    """The parts of a worker, wired."""
+
+    def __init__(self, config: WorkerConfig, cluster: Cluster, loop: asyncio.AbstractEventLoop) -> None:
+        limits, ring = config.settings.limits, config.settings.ring
+        self.config = config
+        self.settings = config.settings
+        self.cluster = cluster
+        self.loop = loop
+        self.counters = Counters()
+        self.rules = Rules()
+        self.connections = Connections(limits, loop)
+        self.hub = Hub(
+            loop,
+            ring_seconds=ring.seconds,
+            ring_bytes=ring.bytes_max,
+            takeover_after_s=limits.takeover_after_s,
+            silence_s=limits.publisher_silence_s,
+            stalled_s=limits.viewer_stalled_s,
+            on_change=self._changed,
+        )
+        self.ingest = Ingest(self.hub, self.rules, self.counters, loop)
+        self.delivery = Delivery(self.hub, self.rules, self.counters)
+        self.http = HttpDelivery(self.delivery, loop)
+        self.failed: asyncio.Future[None] = loop.create_future()
+        self._announcer: Announcer | None = None
+        self._servers: list[asyncio.Server] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._enforcing: asyncio.Handle | None = None
+
+    async def start(self) -> None:
+        """Learn every policy and ban, listen, and announce the worker. Raises OSError if a port cannot be had."""
+        lease = await self.cluster.lease(LEASE_S)
+        self._announcer = Announcer(self.cluster, lease, self.config, self.loop)
+        self._own(self._announcer.run())
+        await asyncio.gather(self._follow(policies.POLICY_PREFIX, self._policy), self._follow(policies.BAN_PREFIX, self._ban))
+        self._own(self._kicks(self.cluster.subscribe(policies.KICK_SUBJECT)))
+        await self._listen()
+        self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+        await self._announce_worker(lease)
+
+    async def stop(self) -> None:
+        """Stop in order: no new connections, end what runs, let the last bytes out, take back what was announced."""
+        for server in self._servers:
+            server.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self.hub.close("the node stops")
+        for connection in self.connections.everyone():
+            connection.drain("the node stops")
+        deadline = self.loop.time() + self.settings.drain_s
+        while len(self.connections) and self.loop.time() < deadline:
+            await asyncio.sleep(0.02)
+        if self._enforcing is not None:
+            self._enforcing.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._announcer is not None:
+            await self._announcer.close()
+
+    async def _listen(self) -> None:
+        tls: ssl.SSLContext | None = None
+        listen = self.settings.listen
+        kinds: tuple[tuple[str, type[RtmpConnection] | type[HttpConnection]], ...] = (
+            ("rtmp", RtmpConnection),
+            ("rtmps", RtmpConnection),
+            ("http", HttpConnection),
+            ("https", HttpConnection),
+        )
+        for name, kind in kinds:
+            address = listen_address(getattr(listen, name))
+            if address is None:
+                continue
+            secure = name.endswith("s")
+            if secure and tls is None:
+                tls = _tls_context(self.config)
+            server = await self.loop.create_server(
+                _factory(kind, self, name),
+                *address,
+                ssl=tls if secure else None,
+                ssl_handshake_timeout=self.settings.limits.first_packet_s if secure else None,
+                reuse_port=True,
+                backlog=BACKLOG,
+            )
+            self._servers.append(server)
+        internal = await self.loop.create_unix_server(
+            lambda: InternalConnection(lambda: metrics.families(self)), self.config.internal_socket
+        )
+        os.chmod(self.config.internal_socket, 0o600)
+        self._servers.append(internal)
+
+    async def _announce_worker(self, lease: Lease) -> None:
+        key = f"{WORKER_PREFIX}{self.config.node}/{self.config.index}"
+        presence = WorkerPresence(os.getpid(), self.config.internal_socket)
+        await self.cluster.put(key, msgspec.json.encode(presence), lease=lease)
+
+    # what the cluster tells
+
+    async def _follow(self, prefix: str, apply: Callable[[str, bytes | None], None]) -> None:
+        """Start to follow a prefix; returns once everything that existed has been applied."""
+        changes = self.cluster.watch(prefix)
+        async for change in changes:
+            if change.key == SYNCED:
+                break
+            apply(change.key, change.value)
+        self._own(self._keep_following(changes, apply))
+
+    async def _keep_following(self, changes: AsyncIterator[Change], apply: Callable[[str, bytes | None], None]) -> None:
+        async for change in changes:
+            if change.key != SYNCED:
+                apply(change.key, change.value)
+                self._enforce_soon()
+
+    async def _kicks(self, events: AsyncIterator[Any]) -> None:
+        async for event in events:
+            kick = policies.decode_kick(event.payload)
+            self.ingest.kick(StreamKey(kick.domain, kick.app, kick.stream))
+
+    def _policy(self, key: str, value: bytes | None) -> None:
+        if value is None:
+            self.rules.remove_policy(key.removeprefix(policies.POLICY_PREFIX))
+            return
+        policy = policies.decode_policy(value)
+        self.rules.set_policy(policy)
+        for stream in self.hub.streams.values():
+            if stream.key.domain == policy.domain:
+                stream.set_options(policy.session, policy.latency.hls_delay_s)
+
+    def _ban(self, key: str, value: bytes | None) -> None:
+        if value is not None:
+            self.rules.set_ban(policies.decode_ban(value))
+            return
+        domain, app, stream = key.removeprefix(policies.BAN_PREFIX).split("/")
+        self.rules.remove_ban(domain, app, stream)
+
+    def _enforce_soon(self) -> None:
+        """Ask again about everybody who is here: once for all changes that arrive together."""
+        if self._enforcing is None:
+            self._enforcing = self.loop.call_soon(self._enforce)
+
+    def _enforce(self) -> None:
+        self._enforcing = None
+        self.ingest.enforce()
+        self.delivery.enforce()
+
+    # what the worker does by itself
+
+    def _changed(self, stream: LiveStream) -> None:
+        if self._announcer is not None:
+            self._announcer.changed(stream)
+
+    def _sweep(self) -> None:
+        self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+        self.connections.sweep()
+        self.hub.sweep()
+        self.http.sweep()
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a task for the life of the worker. One that fails ends the worker: it would be deaf to bans otherwise."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and not self.failed.done():
+            error = task.exception() or ClusterError("a watch ended")
+            self.failed.set_exception(error)
+
+
+def _factory(kind: type[RtmpConnection] | type[HttpConnection], node: Node, listener: str) -> Callable[[], asyncio.Protocol]:
+    return lambda: kind(node, listener)
+
+
+def _tls_context(config: WorkerConfig) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(config.tls_certificate, config.tls_key)
+    return context
+
+
+async def run(config: WorkerConfig) -> None:
+    """Run a worker until SIGTERM or SIGINT, or until the main process is gone (end of file on standard input)."""
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    parent_gone = asyncio.Event()
+    loop.add_reader(sys.stdin.fileno(), parent_gone.set)
+    cluster = await RemoteCluster.connect(config.cluster_socket)
+    node = Node(config, cluster, loop)
+    try:
+        await node.start()
+        log.info("worker ready", pid=os.getpid())
+        waits = [loop.create_task(stopping.wait()), loop.create_task(parent_gone.wait())]
+        await asyncio.wait([*waits, node.failed], return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        if node.failed.done():
+            node.failed.result()
+        log.info("worker stops", reason="asked to" if stopping.is_set() else "the main process is gone")
+    finally:
+        loop.remove_reader(sys.stdin.fileno())
+        await node.stop()
+        await cluster.close()

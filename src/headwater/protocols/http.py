@@ -1,0 +1,188 @@
+"""The server's side of HTTP/1.1 for media: bytes in, requests out, responses packed. Parsing is httptools' (llhttp)."""
+
+from __future__ import annotations
+
+import email.utils
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import httptools
+import msgspec
+
+MAX_HEAD_BYTES = 16 * 1024
+"""Request line and headers together; browsers with many cookies stay below, nginx allows 4 x 8 kB."""
+
+MAX_HEADERS = 100
+"""As Apache's LimitRequestFields."""
+
+MAX_PIPELINED = 16
+"""Requests that a client may send ahead of our answers."""
+
+
+class HttpError(Exception):
+    """A request that cannot be served; the connection is closed after the answer."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One request without its body. Header names are lower-case; of a repeated header the last one counts.
+
+    target: path and query as sent. path: percent-encoded as sent. version: "1.0" or "1.1".
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    version: str
+    keep_alive: bool
+
+
+class Response(msgspec.Struct, frozen=True):
+    """One whole response. Content-Length, Date and Connection are added when it is packed."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+class RequestReader:
+    """Reads requests from a connection. Raises HttpError on what is not HTTP, too large, or carries a body.
+
+    Nothing that plays media sends a body, so one is refused rather than read.
+    """
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpRequestParser(self)
+        self._requests: list[Request] = []
+        self._error: HttpError | None = None
+        self._reset()
+
+    def feed(self, data: bytes) -> list[Request]:
+        """The requests completed by `data`."""
+        self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # the request stands in the list; whatever follows is not HTTP
+        except httptools.HttpParserError as error:
+            raise self._error or HttpError(400, f"not a valid HTTP request: {error}") from None
+        if self._error is not None:
+            raise self._error
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise HttpError(431, f"request line and headers are over {MAX_HEAD_BYTES} bytes")
+        requests, self._requests = self._requests, []
+        if len(requests) > MAX_PIPELINED:
+            raise HttpError(400, f"more than {MAX_PIPELINED} requests sent ahead")
+        return requests
+
+    def _reset(self) -> None:
+        self._url = b""
+        self._headers: dict[str, str] = {}
+        self._count = 0
+        self._head_bytes = 0
+
+    # httptools' callbacks; what they raise would be wrapped, so faults are kept in _error
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the request target."""
+        self._url += url
+        if len(self._url) > MAX_HEAD_BYTES:
+            self._fail(414, "the request target is too long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        self._count += 1
+        if self._count > MAX_HEADERS:
+            self._fail(431, f"more than {MAX_HEADERS} headers")
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        length = self._headers.get("content-length", "0").strip()
+        if "transfer-encoding" in self._headers or length.strip("0"):
+            self._fail(413, "a request body is not accepted here")
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        if self._error is not None:
+            return
+        target = self._url.decode("latin-1")
+        if not target.startswith("/"):
+            scheme, _, rest = target.partition("://")
+            if scheme.lower() not in ("http", "https"):
+                self._fail(400, "the request target must be a path")
+            target = "/" + rest.partition("/")[2]
+        path, _, query = target.partition("#")[0].partition("?")
+        self._requests.append(
+            Request(
+                self._parser.get_method().decode("latin-1"),
+                path,
+                query,
+                self._headers,
+                self._parser.get_http_version(),
+                self._parser.should_keep_alive(),
+            )
+        )
+        self._reset()
+
+    def _fail(self, status: int, text: str) -> None:
+        if self._error is None:
+            self._error = HttpError(status, text)
+        raise self._error
+
+
+def pack_head(status: int, headers: tuple[tuple[str, str], ...], now_s: float, version: str = "1.1") -> bytes:
+    """Status line and headers, with a Date. Values must not come from a client unchecked."""
+    lines = [f"HTTP/{version} {status} {_phrase(status)}", f"Date: {email.utils.formatdate(now_s, usegmt=True)}", "Server: Headwater"]
+    lines += [f"{name}: {value}" for name, value in headers]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+def pack_response(response: Response, request: Request | None, now_s: float, *, keep_alive: bool) -> bytes:
+    """A whole response; without its body for HEAD."""
+    headers = response.headers
+    if response.status != 204 and response.status != 304:
+        headers += (("Content-Length", str(len(response.body))),)
+    headers += (("Connection", "keep-alive" if keep_alive else "close"),)
+    head = pack_head(response.status, headers, now_s)
+    return head if request is not None and request.method == "HEAD" else head + response.body
+
+
+def byte_range(header: str, size: int) -> tuple[int, int] | None:
+    """The first and last byte that a Range header with one range asks for, None if it is to be ignored (RFC 9110, 14.2).
+
+    Raises HttpError 416 if it cannot be satisfied.
+    """
+    unit, _, text = header.partition("=")
+    first, dash, last = text.strip().partition("-")
+    if unit.strip().lower() != "bytes" or not dash or not (first + last).isdecimal() or len(first + last) > 20:
+        return None
+    if not first:
+        start, end = max(size - int(last), 0), size - 1
+        if int(last) == 0:
+            raise HttpError(416, "the range is empty")
+    else:
+        start, end = int(first), min(int(last), size - 1) if last else size - 1
+    if start >= size:
+        raise HttpError(416, "the range begins after the end")
+    return (start, end) if start <= end else None
+
+
+def accepts_gzip(headers: Mapping[str, str]) -> bool:
+    """Whether the client takes gzip (RFC 9110, 12.5.3)."""
+    for item in headers.get("accept-encoding", "").lower().split(","):
+        coding, _, parameters = item.partition(";")
+        if coding.strip() in ("gzip", "x-gzip", "*"):
+            return parameters.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Status"

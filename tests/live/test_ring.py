@@ -1,0 +1,93 @@
+"""The ring keeps the last seconds of a stream and knows where a newcomer can start."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headwater.live.ring import LONGEST_GOP, TRIM_EVERY, Ring
+from headwater.media.tag import AUDIO, VIDEO, Flags, Tag
+
+
+def video(ms: int, *, key: bool = False, size: int = 100) -> Tag:
+    return Tag(VIDEO, ms, bytes(size), int(Flags.KEY) if key else 0)
+
+
+def audio(ms: int) -> Tag:
+    return Tag(AUDIO, ms, b"\xaf\x01", 0)
+
+
+def test_old_gops_leave_and_the_newest_stays() -> None:
+    ring = Ring(seconds=4, bytes_max=10_000_000)
+    for ms in range(0, 60_000, 40):
+        ring.append(video(ms, key=ms % 2000 == 0), ())
+    assert 4000 <= ring.span_ms <= 4000 + 40 * (TRIM_EVERY + 1)
+    assert ring.marks[0].seq >= ring.first
+    newest = ring.newest_mark()
+    assert newest is not None
+    assert newest.timestamp_ms == 58_000
+
+
+def test_a_gop_longer_than_the_ring_is_kept_whole_up_to_a_bound() -> None:
+    ring = Ring(seconds=2, bytes_max=10_000_000)
+    ring.append(video(0, key=True), ())
+    for ms in range(40, 5000, 40):
+        ring.append(video(ms), ())
+    assert ring.newest_mark() is not None
+    for ms in range(5000, 2000 * LONGEST_GOP + 8000, 40):
+        ring.append(video(ms), ())
+    assert ring.newest_mark() is None
+    assert ring.span_ms < 2000 + 40 * (TRIM_EVERY + 1)
+
+
+def test_too_many_bytes_leave_even_from_the_newest_gop() -> None:
+    ring = Ring(seconds=20, bytes_max=10_000)
+    ring.append(video(0, key=True), ())
+    for ms in range(40, 4000, 40):
+        ring.append(video(ms, size=1000), ())
+    assert ring.held_bytes <= 10_000
+
+
+def test_a_start_can_be_asked_for_some_way_back() -> None:
+    ring = Ring(seconds=20, bytes_max=10_000_000)
+    for ms in range(0, 10_001, 40):
+        ring.append(video(ms, key=ms % 2000 == 0), ())
+    assert [mark.timestamp_ms for behind in (0, 1, 2000, 3000, 60_000) if (mark := ring.newest_mark(behind))] == [
+        10_000,
+        8000,
+        8000,
+        6000,
+        0,
+    ]
+
+
+def test_without_video_one_audio_frame_a_second_is_a_start() -> None:
+    ring = Ring(seconds=20, bytes_max=10_000_000)
+    for ms in range(0, 5000, 20):
+        ring.append(audio(ms), ())
+    assert [mark.timestamp_ms for mark in ring.marks] == [0, 1000, 2000, 3000, 4000]
+
+
+def test_with_video_only_key_frames_are_starts() -> None:
+    ring = Ring(seconds=20, bytes_max=10_000_000)
+    ring.append(video(0, key=True), ())
+    for ms in range(0, 4000, 20):
+        ring.append(audio(ms), ())
+        ring.append(video(ms + 1), ())
+    assert [mark.timestamp_ms for mark in ring.marks] == [0]
+
+
+@given(st.lists(st.tuples(st.integers(0, 400), st.booleans(), st.integers(0, 3000)), max_size=400))
+def test_what_is_held_is_a_run_of_what_was_added(steps: list[tuple[int, bool, int]]) -> None:
+    ring = Ring(seconds=3, bytes_max=100_000)
+    added, now = [], 0
+    for delta, key, size in steps:
+        now += delta
+        tag = video(now, key=key, size=size)
+        added.append(tag)
+        ring.append(tag, ())
+        assert ring.next == len(added)
+        assert ring.slice(ring.first) == added[ring.first :]
+        assert ring.held_bytes == sum(len(held.payload) for held in added[ring.first :])
+        assert ring.held_bytes <= 100_000
+        assert all(added[mark.seq].flags & Flags.KEY and mark.seq >= ring.first for mark in ring.marks)
