@@ -24,6 +24,7 @@ Reason = Literal[
     "not_found",
     "busy",
     "overload",
+    "unsupported",
 ]
 """Every reason for which a push or play is refused; they label metrics and log lines.
 
@@ -34,8 +35,8 @@ not_bound: the ingest domain is bound to no streaming domain (for a sub-streamin
 bad_name: app or stream are no valid names.
 signature_*: URL signing, reference media-plane 1.5.
 forbidden: the stream is banned (ForbidLiveStream).
-not_found: no such stream is live. busy: somebody else pushes this name. overload: this node takes no more. These three
-are found by media nodes, not here.
+not_found: no such stream is live. busy: somebody else pushes this name. overload: this node takes no more.
+unsupported: the asked protocol cannot carry the stream's codecs. These four are found by media nodes, not here.
 """
 
 _REFUSALS: Final[dict[Reason, tuple[int, str]]] = {
@@ -52,6 +53,7 @@ _REFUSALS: Final[dict[Reason, tuple[int, str]]] = {
     "not_found": (404, "no such stream"),
     "busy": (409, "stream is already being published"),
     "overload": (503, "server is overloaded"),
+    "unsupported": (415, "the protocol cannot carry the stream's codecs"),
 }
 
 

@@ -37,7 +37,7 @@ class Actor(msgspec.Struct, frozen=True):
 
 
 class Change:
-    """A transaction that changes state. Set `before` and `after` (anything msgspec can encode, without secrets)."""
+    """A transaction that changes state. Set `before` and `after` (anything msgspec can encode)."""
 
     def __init__(self, session: AsyncSession) -> None:
         self.session = session

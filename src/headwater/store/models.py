@@ -139,7 +139,10 @@ class Publish(Base):
 
 
 class AuditEntry(Base):
-    """One change of state: who, what, and the object before and after as JSON ("" if there was none). No secrets."""
+    """One change of state: who, what, and the object before and after as JSON ("" if there was none).
+
+    Encrypted, because configurations hold keys.
+    """
 
     __tablename__ = "audit_log"
 
@@ -149,6 +152,6 @@ class AuditEntry(Base):
     actor: Mapped[str]
     action: Mapped[str]
     object: Mapped[str]
-    before: Mapped[str]
-    after: Mapped[str]
+    before: Mapped[str] = mapped_column(Encrypted("audit_log.before"))
+    after: Mapped[str] = mapped_column(Encrypted("audit_log.after"))
     request_id: Mapped[str]

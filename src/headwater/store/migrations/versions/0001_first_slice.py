@@ -37,8 +37,8 @@ def upgrade() -> None:
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("action", sa.Text(), nullable=False),
         sa.Column("object", sa.Text(), nullable=False),
-        sa.Column("before", sa.Text(), nullable=False),
-        sa.Column("after", sa.Text(), nullable=False),
+        sa.Column("before", sa.LargeBinary(), nullable=False),
+        sa.Column("after", sa.LargeBinary(), nullable=False),
         sa.Column("request_id", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_log")),
     )

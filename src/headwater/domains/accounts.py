@@ -1,0 +1,112 @@
+"""Accounts and the access keys that sign their API calls."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import string
+import time
+from collections.abc import Callable
+
+import msgspec
+from sqlalchemy import delete, select, tuple_
+from sqlalchemy.exc import IntegrityError
+
+from headwater.domains.errors import error
+from headwater.store.database import Actor, Database
+from headwater.store.models import AccessKey, Account, ApiNonce
+
+NONCES_PURGED = 4
+"""Expired nonces that each used one clears away: more than one, so that the table shrinks after a rush, and never a big job."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}", re.ASCII)
+_ALPHABET = string.ascii_letters + string.digits
+
+
+class AccountRecord(msgspec.Struct, frozen=True):
+    """An account; its id has 16 digits."""
+
+    id: str
+    name: str
+    created_s: float
+
+
+class NewAccount(msgspec.Struct, frozen=True):
+    """What is shown once, when an account is created."""
+
+    account_id: str
+    name: str
+    access_key_id: str
+    access_key_secret: str
+
+
+class AccessKeyRecord(msgspec.Struct, frozen=True):
+    """An access key with its secret, for checking a signature."""
+
+    id: str
+    secret: str
+    account_id: str
+    active: bool
+
+
+class AccountService:
+    """Creates accounts and answers the API's questions about access keys."""
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def create(self, name: str, *, actor: Actor) -> NewAccount:
+        """A new account with its first access key. Raises InvalidAccountName.Malformed, EntityAlreadyExists.Account."""
+        if not _NAME.fullmatch(name):
+            raise error("InvalidAccountName.Malformed")
+        now_s = self._clock()
+        account_id = str(secrets.choice(range(10**15, 10**16)))
+        created = NewAccount(account_id, name, "HWAK" + _random(20), _random(32))
+        try:
+            async with self._database.change(account_id, actor, "CreateAccount", name, now_s) as change:
+                change.session.add(Account(id=account_id, name=name, created_s=now_s))
+                await change.session.flush()
+                change.session.add(
+                    AccessKey(
+                        id=created.access_key_id,
+                        secret=created.access_key_secret,
+                        account=account_id,
+                        status="active",
+                        created_s=now_s,
+                    )
+                )
+                change.after = {"account_id": account_id, "name": name, "access_key_id": created.access_key_id}
+        except IntegrityError:
+            raise error("EntityAlreadyExists.Account") from None
+        return created
+
+    async def accounts(self) -> list[AccountRecord]:
+        """All accounts, by name."""
+        async with self._database.read() as session:
+            rows = await session.scalars(select(Account).order_by(Account.name))
+            return [AccountRecord(row.id, row.name, row.created_s) for row in rows]
+
+    async def access_key(self, access_key_id: str) -> AccessKeyRecord | None:
+        """The key of that id; None if there is none."""
+        async with self._database.read() as session:
+            row = await session.get(AccessKey, access_key_id)
+            return None if row is None else AccessKeyRecord(row.id, row.secret, row.account, row.status == "active")
+
+    async def use_nonce(self, access_key_id: str, nonce: str, expires_s: float) -> bool:
+        """Note a signature nonce (of a request whose signature is good); False if it was used before: a replay.
+
+        expires_s: unix seconds after which the request's own time stamp is refused anyway.
+        """
+        expired = select(ApiNonce.access_key, ApiNonce.nonce).where(ApiNonce.expires_s < self._clock()).limit(NONCES_PURGED)
+        try:
+            async with self._database.write() as session:
+                await session.execute(delete(ApiNonce).where(tuple_(ApiNonce.access_key, ApiNonce.nonce).in_(expired)))
+                session.add(ApiNonce(access_key=access_key_id, nonce=nonce, expires_s=expires_s))
+        except IntegrityError:
+            return False
+        return True
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))

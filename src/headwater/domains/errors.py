@@ -1,0 +1,83 @@
+"""What the domain product answers when it refuses: the service's own error codes, HTTP statuses and messages."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+Code = Literal[
+    "ConfigAlreadyExists",
+    "ConfigNotFound",
+    "DomainAlreadyExist",
+    "DomainMapping.NotFound",
+    "DomainNameOverLimit",
+    "DomainRegionMismatch",
+    "EntityAlreadyExists.Account",
+    "IllegalOperation",
+    "InvalidAccountName.Malformed",
+    "InvalidArgValue.Malformed",
+    "InvalidDomain.NotFound",
+    "InvalidDomainName.Malformed",
+    "InvalidEndTime.Mismatch",
+    "InvalidEndTime.Malformed",
+    "InvalidFunctions.Malformed",
+    "InvalidOperation",
+    "InvalidPullDomain",
+    "InvalidPushDomain",
+    "InvalidResumeTime.Malformed",
+    "InvalidStartTime.Malformed",
+    "InvalidTimeSpan",
+    "PushDomainAlreadyMapped",
+    "QuotaExceeded.Blacklist",
+    "QuotaExceeded.Domain",
+]
+
+# Reference control-plane 1.7, 2.2, 3, 7.2 and 8. Ours, where the service's own code is not known: DomainMapping.NotFound,
+# DomainRegionMismatch, PushDomainAlreadyMapped, QuotaExceeded.Domain, InvalidFunctions.*, InvalidStartTime.*, InvalidEndTime.*,
+# InvalidTimeSpan and what concerns accounts.
+_CATALOG: Final[dict[Code, tuple[int, str]]] = {
+    "ConfigAlreadyExists": (400, "Config has already exist."),
+    "ConfigNotFound": (404, "The specified configid does not exist."),
+    "DomainAlreadyExist": (400, "The specified domain already exists."),
+    "DomainMapping.NotFound": (404, "The specified domain mapping does not exist."),
+    "DomainNameOverLimit": (400, "A maximum of 50 domains are supported for each request."),
+    "DomainRegionMismatch": (400, "The PushDomain and the PullDomain should be in the same live center."),
+    "EntityAlreadyExists.Account": (400, "The specified account already exists."),
+    "IllegalOperation": (403, "Illegal domain operate is not permitted."),
+    "InvalidAccountName.Malformed": (400, "Specified parameter AccountName is not valid."),
+    "InvalidArgValue.Malformed": (400, "The specified ArgValue is not valid."),
+    "InvalidDomain.NotFound": (404, "The domain provided does not exist in our records."),
+    "InvalidDomainName.Malformed": (400, "The specific value of parameter DomainName is malformed."),
+    "InvalidEndTime.Mismatch": (400, "The specified EndTime should be later than the StartTime."),
+    "InvalidEndTime.Malformed": (400, "Specified parameter EndTime is not valid."),
+    "InvalidFunctions.Malformed": (400, "Specified parameter Functions is not valid."),
+    "InvalidOperation": (400, "Delete domain until configure compete."),
+    "InvalidPullDomain": (400, "The PullDomain should be liveVideo type."),
+    "InvalidPushDomain": (400, "The PushDomain should be liveEdge type."),
+    "InvalidResumeTime.Malformed": (400, "Specified parameter ResumeTime is not valid."),
+    "InvalidStartTime.Malformed": (400, "Specified parameter StartTime is not valid."),
+    "InvalidTimeSpan": (400, "The time span between StartTime and EndTime exceeds the limit."),
+    "PushDomainAlreadyMapped": (400, "The PushDomain is already mapped to a PullDomain."),
+    "QuotaExceeded.Blacklist": (400, "Exceed max blacklist count limit"),
+    "QuotaExceeded.Domain": (400, "The number of domains has reached the quota of the account."),
+}
+
+
+class DomainError(Exception):
+    """A request that was refused and changed nothing. `code`, `status` (HTTP) and `message` go to the caller as they are."""
+
+    def __init__(self, code: str, status: int, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.status = status
+        self.message = message
+
+
+def error(code: Code, detail: str = "") -> DomainError:
+    """The error of a code, with its usual status and message; a detail follows the message."""
+    status, message = _CATALOG[code]
+    return DomainError(code, status, f"{message} {detail}" if detail else message)
+
+
+def invalid(parameter: str) -> DomainError:
+    """A parameter with a value that is not offered (gateway code `Invalid{Param}`, reference control-plane 1.7)."""
+    return DomainError(f"Invalid{parameter}", 400, f"Specified parameter {parameter} is not valid.")

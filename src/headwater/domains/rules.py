@@ -1,0 +1,103 @@
+"""The rules of names, types, regions, scopes and times, as pure functions (reference control-plane 2.2 and 3)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Literal, cast, get_args
+
+import idna
+
+from headwater.access.policy import DomainType
+from headwater.domains.errors import error, invalid
+
+Scope = Literal["domestic", "overseas", "global"]
+SearchType = Literal["fuzzy_match", "pre_match", "suf_match", "full_match"]
+Protocol = Literal["rtmp", "flv", "hls"]
+Level = Literal["short", "medium", "long"]
+
+NAME_MAX = 253
+"""Characters of a domain name (RFC 1035 section 2.3.4, without the root's dot)."""
+
+DELAY_MAX_S = 60
+"""Longest delay on offer. The service documents no maximum; nobody asks a live stream to start a minute ago."""
+
+LEVELS_S: dict[Protocol, dict[Level, int]] = {
+    "rtmp": {"short": 2, "medium": 4, "long": 8},
+    "flv": {"short": 2, "medium": 4, "long": 8},
+    "hls": {"short": 3, "medium": 6, "long": 15},
+}
+"""Seconds of each delay level (reference media-plane 6.2; RTMP and FLV `long` is only documented as more than 4 s)."""
+
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
+
+
+def domain_name(text: str) -> str:
+    """The name in lower case, an international one as its A-label. Raises InvalidDomainName.Malformed.
+
+    At least two labels; no wildcard, scheme, port, underscore, address, and no dot at either end.
+    """
+    name = text.lower()
+    if not name.isascii():
+        try:
+            name = idna.encode(name, uts46=True).decode("ascii")
+        except idna.IDNAError:
+            raise error("InvalidDomainName.Malformed") from None
+    labels = name.split(".")
+    good = len(name) <= NAME_MAX and len(labels) >= 2 and all(_LABEL.fullmatch(label) for label in labels)
+    if not good or labels[-1].isdecimal():  # a numeric top label is part of an address (RFC 3696 section 2)
+        raise error("InvalidDomainName.Malformed")
+    return name
+
+
+def domain_type(text: str) -> DomainType:
+    """Raises InvalidLiveDomainType."""
+    if text not in get_args(DomainType):
+        raise invalid("LiveDomainType")
+    return cast(DomainType, text)
+
+
+def region(text: str, regions: Sequence[str]) -> str:
+    """A live center on offer. Raises InvalidRegion."""
+    if text not in regions:
+        raise invalid("Region")
+    return text
+
+
+def scope(text: str) -> Scope:
+    """The edge group. Raises InvalidScope."""
+    if text not in get_args(Scope):
+        raise invalid("Scope")
+    return cast(Scope, text)
+
+
+def delay(protocol: Protocol, delay_s: int | None, level: str | None) -> tuple[int, Level | None] | None:
+    """Seconds and level that are meant; seconds win over a level, and None means that neither was given.
+
+    Raises InvalidRtmpDelay, InvalidRtmpLevel and the like.
+    """
+    if delay_s is not None:
+        if not 1 <= delay_s <= DELAY_MAX_S:
+            raise invalid(f"{protocol.capitalize()}Delay")
+        return delay_s, None
+    if not level:
+        return None
+    if level not in get_args(Level):
+        raise invalid(f"{protocol.capitalize()}Level")
+    known = cast(Level, level)
+    return LEVELS_S[protocol][known], known
+
+
+def parse_time(text: str) -> float:
+    """`yyyy-MM-ddTHH:mm:ssZ` as unix seconds. Raises ValueError."""
+    if not _TIME.fullmatch(text):
+        raise ValueError(f"expected yyyy-MM-ddTHH:mm:ssZ, got `{text}`")
+    return datetime.strptime(text, _TIME_FORMAT).replace(tzinfo=UTC).timestamp()
+
+
+def format_time(time_s: float) -> str:
+    """Unix seconds as `yyyy-MM-ddTHH:mm:ssZ`, which is how the service writes every time."""
+    return datetime.fromtimestamp(time_s, UTC).strftime(_TIME_FORMAT)

@@ -1,0 +1,368 @@
+"""Streams of a domain: which are live, which were, and which are forbidden."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import Generic, Literal, TypeVar
+
+import msgspec
+import structlog
+from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from headwater.access import policy as policies
+from headwater.access import presence
+from headwater.access.names import is_name
+from headwater.access.policy import Ban, Kick
+from headwater.access.presence import STREAM_PREFIX, StreamPresence
+from headwater.cluster.interface import SYNCED, Cluster
+from headwater.domains import rules
+from headwater.domains.errors import error, invalid
+from headwater.domains.owned import owned_domain
+from headwater.domains.publisher import Publisher
+from headwater.store.database import Actor, Database
+from headwater.store.models import Domain, DomainMapping, Publish, StreamBan
+
+BANS_MAX = 10_000
+"""Forbidden streams of a domain (reference control-plane 7.2)."""
+BAN_DEFAULT_S = 183 * 86400
+"""Six months: how long a ban without ResumeTime lasts (reference media-plane 6.1)."""
+HISTORY_SPAN_S = 30 * 86400
+"""The longest span of one question about the history, and how far back it reaches (reference control-plane 7.2)."""
+PURGED_AT_ONCE = 500
+"""Rows that one purge removes of each kind: a few milliseconds of the database's time."""
+PURGE_INTERVAL_S = 60.0
+
+Order = Literal["stream_name_desc", "stream_name_asc", "publish_time_desc", "publish_time_asc"]
+
+T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """One page; `total` counts the items of all pages."""
+
+    items: list[T]
+    total: int
+
+
+class PublishRecord(msgspec.Struct, frozen=True):
+    """One push. `domain` is the streaming domain; stopped_s is None while it is live. Times are unix seconds."""
+
+    session: str
+    domain: str
+    app: str
+    stream: str
+    publish_domain: str
+    publish_url: str
+    client_ip: str
+    server_ip: str
+    node: str
+    started_s: float
+    stopped_s: float | None
+
+
+class StreamService:
+    """What an account may ask and order about its streams. Methods raise DomainError for what they refuse.
+
+    publisher: the DomainService's, so that both put bans one after the other.
+    """
+
+    def __init__(
+        self, database: Database, cluster: Cluster, publisher: Publisher, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._database = database
+        self._cluster = cluster
+        self._publisher = publisher
+        self._clock = clock
+
+    # Live streams
+
+    async def online_streams(
+        self,
+        account_id: str,
+        domain: str,
+        *,
+        app: str = "",
+        stream: str = "",
+        strict: bool = False,
+        page_number: int = 1,
+        page_size: int = 2000,
+    ) -> Page[StreamPresence]:
+        """What is live on a streaming domain, by app and stream (DescribeLiveStreamsOnlineList).
+
+        strict: app and stream must be equal; otherwise it is enough that they contain the text. Raises IllegalOperation for
+        an ingest domain.
+        """
+        async with self._database.read() as session:
+            name = await _streaming_domain(session, account_id, domain)
+        entries = await self._cluster.list(f"{STREAM_PREFIX}{name}/")
+        live = [item for entry in entries if (item := _decode(entry.key, entry.value)) is not None]
+        found = [item for item in live if _has(item.app, app, strict) and _has(item.stream, stream, strict)]
+        start = (page_number - 1) * page_size
+        return Page(found[start : start + page_size], len(found))
+
+    async def publish_history(
+        self,
+        account_id: str,
+        domain: str,
+        start_s: float,
+        end_s: float,
+        *,
+        app: str = "",
+        stream: str = "",
+        strict: bool = False,
+        order: Order = "publish_time_asc",
+        page_number: int = 1,
+        page_size: int = 2000,
+    ) -> Page[PublishRecord]:
+        """Pushes to a streaming domain that began between two times (DescribeLiveStreamsPublishList).
+
+        Raises InvalidEndTime.Mismatch, InvalidTimeSpan (longer than 30 days), IllegalOperation for an ingest domain.
+        """
+        if end_s <= start_s:
+            raise error("InvalidEndTime.Mismatch")
+        if end_s - start_s > HISTORY_SPAN_S:
+            raise error("InvalidTimeSpan")
+        async with self._database.read() as session:
+            name = await _streaming_domain(session, account_id, domain)
+            where: list[ColumnElement[bool]] = [
+                Publish.domain == name,
+                Publish.started_s >= start_s,
+                Publish.started_s <= end_s,
+            ]
+            for column, text in ((Publish.app, app), (Publish.stream, stream)):
+                if text:
+                    where.append(column == text if strict else column.contains(text, autoescape=True))
+            total = await session.scalar(select(func.count()).select_from(Publish).where(*where)) or 0
+            page = select(Publish).where(*where).limit(page_size).offset((page_number - 1) * page_size)
+            match order:
+                case "stream_name_desc":
+                    page = page.order_by(Publish.stream.desc(), Publish.id)
+                case "stream_name_asc":
+                    page = page.order_by(Publish.stream, Publish.id)
+                case "publish_time_desc":
+                    page = page.order_by(Publish.started_s.desc(), Publish.id.desc())
+                case "publish_time_asc":
+                    page = page.order_by(Publish.started_s, Publish.id)
+            rows = [msgspec.convert(row, PublishRecord, from_attributes=True) for row in await session.scalars(page)]
+        return Page(rows, total)
+
+    # Bans
+
+    async def forbid_stream(
+        self,
+        account_id: str,
+        domain: str,
+        app: str,
+        stream: str,
+        *,
+        stream_type: str = "publisher",
+        oneshot: bool = False,
+        resume_time: str = "",
+        actor: Actor,
+    ) -> None:
+        """Cut a stream and forbid it until the resume time or for six months; with oneshot only cut it (ForbidLiveStream).
+
+        domain: the ingest domain; the streaming domain will do, too. resume_time: `yyyy-MM-ddTHH:mm:ssZ`. Raises
+        InvalidLiveStreamType, InvalidAppName, InvalidStreamName, InvalidResumeTime.Malformed, IllegalOperation (not bound),
+        ConfigAlreadyExists (forbidden already), QuotaExceeded.Blacklist.
+        """
+        _check_stream_type(stream_type)
+        if not is_name(app):
+            raise invalid("AppName")
+        if not is_name(stream):
+            raise invalid("StreamName")
+        now_s = self._clock()
+        until_s = now_s + BAN_DEFAULT_S
+        if resume_time:
+            try:
+                until_s = rules.parse_time(resume_time)
+            except ValueError:
+                raise error("InvalidResumeTime.Malformed") from None
+            if until_s <= now_s:
+                raise error("InvalidResumeTime.Malformed")
+        async with self._database.change(
+            account_id, actor, "ForbidLiveStream", f"{domain.lower()}/{app}/{stream}", now_s
+        ) as change:
+            name = await _bound_domain(change.session, account_id, domain)
+            change.after = {"domain": name, "oneshot": oneshot, "until_s": None if oneshot else until_s}
+            if not oneshot:
+                await _add_ban(change.session, StreamBan(domain=name, app=app, stream=stream, until_s=until_s, created_s=now_s))
+        if oneshot:
+            await self._cluster.publish(policies.KICK_SUBJECT, policies.encode(Kick(name, app, stream)))
+        else:
+            await self._publisher.bans([(name, app, stream)])
+
+    async def resume_stream(
+        self, account_id: str, domain: str, app: str, stream: str, *, stream_type: str = "publisher", actor: Actor
+    ) -> None:
+        """Allow a stream again, in every app if app is `*` (ResumeLiveStream); one that is not forbidden stays so.
+
+        Raises InvalidLiveStreamType, IllegalOperation (not bound).
+        """
+        _check_stream_type(stream_type)
+        async with self._database.change(
+            account_id, actor, "ResumeLiveStream", f"{domain.lower()}/{app}/{stream}", self._clock()
+        ) as change:
+            name = await _bound_domain(change.session, account_id, domain)
+            chosen = (StreamBan.domain == name) & (StreamBan.stream == stream)
+            if app != "*":
+                chosen &= StreamBan.app == app
+            bans = (await change.session.scalars(select(StreamBan).where(chosen))).all()
+            await change.session.execute(delete(StreamBan).where(chosen))
+            change.before = [_ban(ban) for ban in bans]
+        await self._publisher.bans([(ban.domain, ban.app, ban.stream) for ban in bans])
+
+    async def blocked_streams(self, account_id: str, domain: str, *, page_number: int = 1, page_size: int = 2000) -> Page[Ban]:
+        """The streams of a streaming domain that are forbidden now (DescribeLiveStreamsBlockList).
+
+        Raises IllegalOperation for an ingest domain.
+        """
+        async with self._database.read() as session:
+            name = await _streaming_domain(session, account_id, domain)
+            where = (StreamBan.domain == name) & (StreamBan.until_s > self._clock())
+            total = await session.scalar(select(func.count()).select_from(StreamBan).where(where)) or 0
+            page = select(StreamBan).where(where).order_by(StreamBan.app, StreamBan.stream)
+            rows = await session.scalars(page.limit(page_size).offset((page_number - 1) * page_size))
+            return Page([_ban(row) for row in rows], total)
+
+    # What runs beside
+
+    async def run_history(self) -> None:
+        """Write every push into the history as it starts and stops, until cancelled.
+
+        Pushes that ended while nobody watched are closed with the time at which that is noticed.
+        """
+        live: dict[str, StreamPresence] = {}
+        async for change in self._cluster.watch(STREAM_PREFIX):
+            if change.key == SYNCED:
+                # what the watch delivered before it began again says nothing, so ask what is there now
+                present = {entry.key for entry in await self._cluster.list(STREAM_PREFIX)}
+                live = {key: item for key, item in live.items() if key in present}
+                await self._close_all_but({item.session for item in live.values()})
+                continue
+            before = live.pop(change.key, None)
+            now = None if change.value is None else _decode(change.key, change.value)
+            if now is not None:
+                live[change.key] = now
+            if before is not None and (now is None or now.session != before.session):
+                await self._close([before.session])
+            if now is not None and (before is None or now.session != before.session):
+                await self._open(now)
+
+    async def run_purge(self) -> None:
+        """Remove expired bans and old history, a little at a time, until cancelled."""
+        while True:
+            await self.purge()
+            await asyncio.sleep(PURGE_INTERVAL_S)
+
+    async def purge(self) -> int:
+        """Remove some of the bans that have ended and of the pushes that are too old to be asked for; returns how many."""
+        now_s = self._clock()
+        ended = select(StreamBan).where(StreamBan.until_s <= now_s).limit(PURGED_AT_ONCE)
+        old = select(Publish.id).where(Publish.stopped_s < now_s - HISTORY_SPAN_S).limit(PURGED_AT_ONCE)
+        async with self._database.write() as session:
+            bans = [(ban.domain, ban.app, ban.stream) for ban in await session.scalars(ended)]
+            if bans:
+                await session.execute(
+                    delete(StreamBan).where(tuple_(StreamBan.domain, StreamBan.app, StreamBan.stream).in_(bans))
+                )
+            publishes = list(await session.scalars(old))
+            if publishes:
+                await session.execute(delete(Publish).where(Publish.id.in_(publishes)))
+        await self._publisher.bans(bans)
+        return len(bans) + len(publishes)
+
+    async def _open(self, item: StreamPresence) -> None:
+        async with self._database.write() as session:
+            if await session.get(Domain, item.domain) is None:  # deleted a moment ago; the push is being cut
+                return
+            row = await session.scalar(select(Publish).where(Publish.session == item.session))
+            if row is None:
+                session.add(
+                    Publish(
+                        session=item.session,
+                        domain=item.domain,
+                        app=item.app,
+                        stream=item.stream,
+                        publish_domain=item.publish_domain,
+                        publish_url=item.publish_url,
+                        client_ip=item.client_ip,
+                        server_ip=item.server_ip,
+                        node=item.node,
+                        started_s=item.published_at,
+                        stopped_s=None,
+                    )
+                )
+            else:  # it was away for a moment, or this process was
+                row.stopped_s = None
+
+    async def _close(self, sessions: Iterable[str]) -> None:
+        async with self._database.write() as session:
+            for item in sessions:
+                await session.execute(
+                    update(Publish).where(Publish.session == item, Publish.stopped_s.is_(None)).values(stopped_s=self._clock())
+                )
+
+    async def _close_all_but(self, live: set[str]) -> None:
+        async with self._database.read() as session:
+            stale = list(await session.scalars(select(Publish.session).where(Publish.stopped_s.is_(None))))
+        await self._close(item for item in stale if item not in live)
+
+
+def _decode(key: str, value: bytes) -> StreamPresence | None:
+    try:
+        return presence.decode(value)
+    except msgspec.DecodeError as fault:
+        _log.warning("stream_presence_unreadable", key=key, error=str(fault))
+        return None
+
+
+def _has(text: str, wanted: str, strict: bool) -> bool:
+    return not wanted or (text == wanted if strict else wanted in text)
+
+
+def _check_stream_type(text: str) -> None:
+    if text != "publisher":
+        raise invalid("LiveStreamType")
+
+
+def _ban(row: StreamBan) -> Ban:
+    return Ban(row.domain, row.app, row.stream, row.until_s)
+
+
+async def _streaming_domain(session: AsyncSession, account_id: str, name: str) -> str:
+    domain = await owned_domain(session, account_id, name)
+    if domain.type != "liveVideo":
+        raise error("IllegalOperation")
+    return domain.name
+
+
+async def _bound_domain(session: AsyncSession, account_id: str, name: str) -> str:
+    """The streaming domain that is meant by a streaming domain or by an ingest domain."""
+    domain = await owned_domain(session, account_id, name)
+    if domain.type == "liveVideo":
+        return domain.name
+    mapping = await session.get(DomainMapping, domain.name)
+    if mapping is None:
+        raise error("IllegalOperation")
+    return mapping.pull_domain
+
+
+async def _add_ban(session: AsyncSession, ban: StreamBan) -> None:
+    old = await session.get(StreamBan, (ban.domain, ban.app, ban.stream))
+    if old is not None:
+        if old.until_s > ban.created_s:
+            raise error("ConfigAlreadyExists")
+        old.until_s, old.created_s = ban.until_s, ban.created_s
+        return
+    active = (
+        select(func.count()).select_from(StreamBan).where(StreamBan.domain == ban.domain, StreamBan.until_s > ban.created_s)
+    )
+    if (await session.scalar(active) or 0) >= BANS_MAX:
+        raise error("QuotaExceeded.Blacklist")
+    session.add(ban)
