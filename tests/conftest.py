@@ -23,7 +23,7 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """The real program with its defaults, one for each test process. Tests that stop it or change its settings make their own."""
+    """The real program with its defaults, one for each test process. Tests that stop it make their own."""
     with running() as server:
         yield server
 

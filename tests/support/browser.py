@@ -104,8 +104,8 @@ class Browser:
         assert not self.page.evaluate("problems"), self._state()
 
     def _state(self) -> str:
-        state = "({problems, time: video.currentTime, width: video.videoWidth, ready: video.readyState, error: video.error?.message})"
-        return f"{self.page.evaluate(state)} {self.console[-20:]}"
+        video = "time: video.currentTime, width: video.videoWidth, ready: video.readyState, error: video.error?.message"
+        return f"{self.page.evaluate('({problems, ' + video + '})')} {self.console[-20:]}"
 
 
 @contextlib.contextmanager

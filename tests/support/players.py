@@ -138,6 +138,7 @@ class Viewer(threading.Thread):
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
         self.url = url
+        self.opened = time.monotonic()
         self.tags: list[FlvTag] = []
         self.arrived: list[float] = []
         """The monotonic time of each tag."""
@@ -244,6 +245,16 @@ class HttpViewer(Viewer):
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+
+    @staticmethod
+    def silent(url: str) -> socket.socket:
+        """A viewer who asks for a stream and then never reads."""
+        parts = urlsplit(url)
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect((parts.hostname, parts.port))
+        connection.sendall(f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.hostname}\r\n\r\n".encode())
+        return connection
 
 
 class WebSocketViewer(Viewer):
