@@ -17,11 +17,11 @@ import itertools
 import logging
 import random
 import uuid
+import weakref
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Generic, TypeVar
-from weakref import WeakValueDictionary
 
 from headwater.cluster import wire
 from headwater.cluster.interface import Change, ClusterError, ClusterGone, Conflict, Entry, Event, Lease, LeaseEnded
@@ -104,15 +104,18 @@ class _Link:
 
 
 class _RemoteFeed(AsyncIterator[T], Generic[T]):
-    """An endless iteration for one reader, pulled from the store batch by batch. One that nobody holds has ended."""
+    """An endless iteration for one reader, pulled from the store batch by batch. One that nobody holds has ended.
+
+    id: of its request, the same on every connection.
+    """
 
     def __init__(self, cluster: RemoteCluster) -> None:
+        self.id = cluster.next_id()
         self._cluster = cluster
         self._batch: deque[T] = deque()
         self._news = asyncio.Event()
         self._ended = False
         self._unanswered = False
-        self.id = 0
 
     async def __anext__(self) -> T:
         while (item := self._next_ready()) is None:
@@ -128,9 +131,8 @@ class _RemoteFeed(AsyncIterator[T], Generic[T]):
     def _next_ready(self) -> T | None:
         return self._batch.popleft() if self._batch else None
 
-    def request(self, request_id: int) -> wire.Message:
+    def request(self) -> wire.Message:
         """The request that opens the feed on a new connection."""
-        self.id = request_id
         self._unanswered = False
         return self._request()
 
@@ -231,7 +233,7 @@ class RemoteCluster:
         self._ids = itertools.count(1)
         self._link: _Link | None = None
         self._ready = asyncio.Event()
-        self._feeds: WeakValueDictionary[int, RemoteWatch | RemoteSubscription] = WeakValueDictionary()
+        self._feeds: weakref.WeakValueDictionary[int, RemoteWatch | RemoteSubscription] = weakref.WeakValueDictionary()
         self._leases: dict[str, tuple[RemoteLease, asyncio.Task[None]]] = {}
         self._closed = False
         self._running: asyncio.Task[None] | None = None
@@ -252,6 +254,11 @@ class RemoteCluster:
     def connected(self) -> bool:
         """Whether calls can be carried out now."""
         return self._ready.is_set() and not self._closed
+
+    async def wait_connected(self) -> None:
+        """Wait until calls can be carried out. Raises ClusterGone after `close`."""
+        await self._ready.wait()
+        self._ready_link()
 
     # Keys
 
@@ -406,10 +413,16 @@ class RemoteCluster:
     def _start(self, feed: RemoteWatch | RemoteSubscription) -> None:
         if self._closed:
             raise ClusterGone("the connection to the store is closed")
-        request = feed.request(self.next_id())
         self._feeds[feed.id] = feed
+        loop = asyncio.get_running_loop()
+        # The collector may run in any thread, and after the loop has ended.
+        weakref.finalize(feed, _call_in, loop, self._cancel, feed.id).atexit = False
         if self._link is not None:
-            self._link.send(request)
+            self._link.send(feed.request())
+
+    def _cancel(self, feed_id: int) -> None:
+        if self._link is not None:
+            self._link.send(wire.Cancel(feed_id))
 
     def _forget_key(self, key: str) -> None:
         for lease, _ in self._leases.values():
@@ -439,17 +452,21 @@ class RemoteCluster:
         """Hand out replies until the connection ends."""
         with suppress(asyncio.IncompleteReadError, OSError, wire.ProtocolError):
             while True:
-                reply = await wire.read_reply(link.reader)
-                if not isinstance(reply, wire.Changes | wire.Events):
-                    link.answer(reply)
-                    continue
-                feed = self._feeds.get(reply.id)
-                if isinstance(feed, RemoteWatch) and isinstance(reply, wire.Changes):
-                    feed.receive(reply.changes)
-                elif isinstance(feed, RemoteSubscription) and isinstance(reply, wire.Events):
-                    feed.receive(reply.events)
-                else:
-                    link.send(wire.Cancel(reply.id))
+                self._hand_out(link, await wire.read_reply(link.reader))
+
+    def _hand_out(self, link: _Link, reply: wire.Reply) -> None:
+        """Give a reply to whom it is for. (Not in the loop of `_read`, whose frame would keep the last feed alive.)"""
+        match reply:
+            case wire.Changes():
+                watch = self._feeds.get(reply.id)
+                if isinstance(watch, RemoteWatch):
+                    watch.receive(reply.changes)
+            case wire.Events():
+                subscription = self._feeds.get(reply.id)
+                if isinstance(subscription, RemoteSubscription):
+                    subscription.receive(reply.events)
+            case _:
+                link.answer(reply)
 
     async def _reopen(self) -> _Link:
         wait_s = BACKOFF_FIRST_S
@@ -463,11 +480,8 @@ class RemoteCluster:
 
     async def _restore(self, link: _Link) -> None:
         """Bring back feeds and leases on a new connection, before any call."""
-        feeds = [*self._feeds.values()]
-        self._feeds.clear()
-        for feed in feeds:
-            link.send(feed.request(self.next_id()))
-            self._feeds[feed.id] = feed
+        for feed in [*self._feeds.values()]:
+            link.send(feed.request())
         try:
             for lease, _ in [*self._leases.values()]:
                 await self._keep(link, lease)
@@ -499,3 +513,9 @@ class RemoteCluster:
                     await self._keep(self._link, lease)
                 except ClusterError as error:
                     log.warning("lease %s could not be kept alive: %s", lease.id, error)
+
+
+def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[int], None], argument: int) -> None:
+    """Call a function on a loop from any thread; not at all once the loop has ended."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(function, argument)

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 from headwater.cluster.interface import (
@@ -43,7 +43,9 @@ T = TypeVar("T")
 class Feed(AsyncIterator[T], Generic[T]):
     """An endless iteration for one reader. The store refers to it weakly: a feed that nobody holds has ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: WeakSet[Any]) -> None:
+        self._home = home
+        home.add(self)
         self._queue: deque[T] = deque()
         self._ended = False
         self._news = asyncio.Event()
@@ -61,7 +63,8 @@ class Feed(AsyncIterator[T], Generic[T]):
         return self._queue.popleft() if self._queue else None
 
     def end(self) -> None:
-        """Nothing more will come; the reader gets what is left."""
+        """Nothing more will come, and the store forgets it; the reader gets what is left."""
+        self._home.discard(self)
         self._ended = True
         self._news.set()
 
@@ -69,8 +72,8 @@ class Feed(AsyncIterator[T], Generic[T]):
 class Watch(Feed[Change]):
     """One watch: a snapshot taken when it is read, then a bounded queue of changes; when that overflows, a new snapshot."""
 
-    def __init__(self, prefix: str, snapshot: Callable[[str], Iterable[Change]]) -> None:
-        super().__init__()
+    def __init__(self, home: WeakSet[Watch], prefix: str, snapshot: Callable[[str], Iterable[Change]]) -> None:
+        super().__init__(home)
         self._prefix = prefix
         self._snapshot = snapshot
         self._behind = True
@@ -101,8 +104,8 @@ class Watch(Feed[Change]):
 class Subscription(Feed[Event]):
     """One subscription: a bounded queue of events; when it overflows the oldest are lost."""
 
-    def __init__(self, pattern: str) -> None:
-        super().__init__()
+    def __init__(self, home: WeakSet[Subscription], pattern: str) -> None:
+        super().__init__(home)
         self._pattern = pattern
         self._queue = deque(maxlen=EVENT_QUEUE_MAX)
 
@@ -249,9 +252,7 @@ class EmbeddedCluster:
     def watch(self, prefix: str) -> Watch:
         """Watch a prefix; ends when nobody holds the iterator any more."""
         self._check_open()
-        watch = Watch(prefix, self._snapshot)
-        self._watches.add(watch)
-        return watch
+        return Watch(self._watches, prefix, self._snapshot)
 
     # Leases
 
@@ -300,9 +301,7 @@ class EmbeddedCluster:
         """Events of a subject from now on; ends when nobody holds the iterator any more."""
         self._check_open()
         check_name(subject)
-        subscription = Subscription(subject)
-        self._subscriptions.add(subscription)
-        return subscription
+        return Subscription(self._subscriptions, subject)
 
     # Jobs
 
@@ -368,15 +367,25 @@ class EmbeddedCluster:
                 del jobs.running[record.id]
                 self._requeue(name, record)
 
+    def sizes(self) -> dict[str, int]:
+        """How much of everything the store holds, for metrics."""
+        return {
+            "keys": len(self._entries),
+            "leases": len(self._leases),
+            "watches": len(self._watches),
+            "subscriptions": len(self._subscriptions),
+            "queues": len(self._queues),
+        }
+
     async def close(self) -> None:
         """End everything: watches and subscriptions end, takers and later calls get ClusterGone."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for watch in self._watches:
+        for watch in [*self._watches]:
             watch.end()
-        for subscription in self._subscriptions:
+        for subscription in [*self._subscriptions]:
             subscription.end()
         for jobs in self._queues.values():
             for taker in jobs.takers:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
-import stat
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from headwater.cluster import wire
 from headwater.cluster.embedded import EmbeddedCluster, EmbeddedJob, EmbeddedLease, Feed
@@ -31,8 +30,8 @@ SOCKET_MODE = 0o600
 
 async def serve(cluster: EmbeddedCluster, path: str) -> ClusterServer:
     """Listen on a Unix socket. A socket file that nobody listens on any more is replaced. Raises ClusterError."""
-    listener = _bind(path)
-    server = ClusterServer(cluster, path, os.stat(path).st_ino)
+    listener, inode = _bind(Path(path))
+    server = ClusterServer(cluster, Path(path), inode)
     await server.start(listener)
     return server
 
@@ -40,12 +39,12 @@ async def serve(cluster: EmbeddedCluster, path: str) -> ClusterServer:
 class ClusterServer:
     """The listener and its connections."""
 
-    def __init__(self, cluster: EmbeddedCluster, path: str, inode: int) -> None:
+    def __init__(self, cluster: EmbeddedCluster, path: Path, inode: int) -> None:
         self._cluster = cluster
         self._path = path
         self._inode = inode
         self._server: asyncio.Server | None = None
-        self._connections: dict[_Connection, asyncio.Task[None]] = {}
+        self.connections: dict[Connection, asyncio.Task[None]] = {}
 
     async def start(self, listener: socket.socket) -> None:
         """Accept connections on a bound socket."""
@@ -55,35 +54,35 @@ class ClusterServer:
         """Stop listening and drop every connection. Their leases stay until they lapse; the store stays open."""
         if self._server is not None:
             self._server.close()
-        for connection in list(self._connections):
+        for connection in list(self.connections):
             connection.drop()
-        await asyncio.gather(*self._connections.values(), return_exceptions=True)
+        await asyncio.gather(*self.connections.values(), return_exceptions=True)
         with suppress(FileNotFoundError):
-            if os.stat(self._path).st_ino == self._inode:
-                os.unlink(self._path)
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = _Connection(self._cluster, reader, writer)
+        connection = Connection(self._cluster, reader, writer)
         task = asyncio.current_task()
         assert task is not None
-        self._connections[connection] = task
+        self.connections[connection] = task
         try:
             await connection.run()
         finally:
-            del self._connections[connection]
+            del self.connections[connection]
 
 
-class _Connection:
+class Connection:
     """One process that uses the store. Its jobs return when it is gone; its leases stay until they lapse."""
 
     def __init__(self, cluster: EmbeddedCluster, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._cluster = cluster
         self._reader = reader
         self._writer = writer
-        # What stays open under its request id: watches, subscriptions and takes as tasks; the first two wait for Next
-        # after each batch; a take that has succeeded becomes a job.
+        # What stays open under its request id: watches, subscriptions and takes as tasks; the first two with their feed
+        # and the event that says Next; a take that has succeeded becomes a job.
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._wanted: dict[int, asyncio.Event] = {}
+        self._feeds: dict[int, tuple[Feed[Any], asyncio.Event]] = {}
         self._jobs: dict[int, EmbeddedJob] = {}
 
     def drop(self) -> None:
@@ -113,49 +112,55 @@ class _Connection:
                 await _release(job)
 
     async def _carry_out(self, request: wire.Request) -> None:
-        cluster = self._cluster
-        value = 0
+        """Do what is asked and send the reply. Raises ClusterError."""
         match request:
             case wire.Get():
-                return await self._send(wire.Found(request.id, await cluster.get(request.key)))
+                await self._send(wire.Found(request.id, await self._cluster.get(request.key)))
             case wire.List():
-                return await self._send_entries(request.id, await cluster.list(request.prefix))
+                await self._send_entries(request.id, await self._cluster.list(request.prefix))
             case wire.Watch():
-                feed = cluster.watch(request.prefix)
-                return self._open(request.id, self._send_feed(request.id, feed, _change_bytes, wire.Changes))
+                self._check_id(request.id)
+                self._open_feed(request.id, self._cluster.watch(request.prefix), _change_bytes, wire.Changes)
             case wire.Subscribe():
-                events = cluster.subscribe(request.subject)
-                return self._open(request.id, self._send_feed(request.id, events, _event_bytes, wire.Events))
+                self._check_id(request.id)
+                self._open_feed(request.id, self._cluster.subscribe(request.subject), _event_bytes, wire.Events)
             case wire.Take():
-                return self._open(request.id, self._send_job(request.id, request.queue))
+                self._check_id(request.id)
+                self._open(request.id, self._send_job(request.id, request.queue))
             case wire.Next():
-                if request.id in self._wanted:
-                    self._wanted[request.id].set()
-                return
+                if request.id in self._feeds:
+                    self._feeds[request.id][1].set()
             case wire.Cancel():
-                return await self._cancel(request.id)
+                await self._cancel(request.id)
+            case _:
+                await self._send(wire.Done(request.id, int(await self._change(request))))
+
+    async def _change(self, request: wire.ChangeRequest) -> int:
+        """Do what changes the store; the number to answer, if there is one. Raises ClusterError."""
+        cluster = self._cluster
+        match request:
             case wire.Put():
                 lease = EmbeddedLease(cluster, request.lease) if request.lease else None
-                value = await cluster.put(request.key, request.value, lease=lease, expect_revision=request.expect_revision)
+                return await cluster.put(request.key, request.value, lease=lease, expect_revision=request.expect_revision)
             case wire.Delete():
-                value = await cluster.delete(request.key, expect_revision=request.expect_revision)
+                return await cluster.delete(request.key, expect_revision=request.expect_revision)
             case wire.KeepLease():
-                value = cluster.keep_lease(request.lease, request.ttl_s)
+                return cluster.keep_lease(request.lease, request.ttl_s)
             case wire.EndLease():
                 cluster.end_lease(request.lease)
             case wire.Publish():
                 await cluster.publish(request.subject, request.payload)
             case wire.Offer():
-                value = await cluster.offer(request.queue, request.job, request.payload)
+                return await cluster.offer(request.queue, request.job, request.payload)
             case wire.Withdraw():
-                value = await cluster.withdraw(request.queue, request.job)
+                return await cluster.withdraw(request.queue, request.job)
             case wire.KeepJob():
                 await self._job(request.take).keep_alive()
             case wire.FinishJob():
                 job = self._job(request.take)
                 del self._jobs[request.take]
                 await (job.release() if request.again else job.done())
-        await self._send(wire.Done(request.id, int(value)))
+        return 0
 
     async def _send(self, reply: wire.Reply) -> None:
         self._writer.write(wire.frame(reply))
@@ -168,13 +173,28 @@ class _Connection:
             raise ClusterError("the job is no longer this taker's")
         return job
 
+    def _check_id(self, request_id: int) -> None:
+        if request_id in self._tasks or request_id in self._jobs:
+            raise ClusterError(f"request id {request_id} is in use")
+        if len(self._tasks) + len(self._jobs) >= OPEN_MAX:
+            raise ClusterError(f"more than {OPEN_MAX} watches, subscriptions, takes and jobs")
+
     def _open(self, request_id: int, work: Coroutine[None, None, None]) -> None:
-        if request_id in self._tasks or request_id in self._jobs or len(self._tasks) + len(self._jobs) >= OPEN_MAX:
-            work.close()
-            raise ClusterError(f"more than {OPEN_MAX} watches, subscriptions and jobs, or one id twice")
         task = asyncio.create_task(work)
         self._tasks[request_id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(request_id, None))
+        task.add_done_callback(lambda _: self._ended(request_id))
+
+    def _open_feed(
+        self, request_id: int, feed: Feed[T], size_of: Callable[[T], int], reply: Callable[[int, list[T]], wire.Reply]
+    ) -> None:
+        wanted = asyncio.Event()
+        self._feeds[request_id] = feed, wanted
+        self._open(request_id, self._send_feed(request_id, feed, wanted, size_of, reply))
+
+    def _ended(self, request_id: int) -> None:
+        del self._tasks[request_id]
+        if request_id in self._feeds:
+            self._feeds.pop(request_id)[0].end()
 
     async def _cancel(self, request_id: int) -> None:
         task = self._tasks.get(request_id)
@@ -197,9 +217,13 @@ class _Connection:
         await self._send(wire.Entries(request_id, part, more=False))
 
     async def _send_feed(
-        self, request_id: int, feed: Feed[T], size_of: Callable[[T], int], reply: Callable[[int, list[T]], wire.Reply]
+        self,
+        request_id: int,
+        feed: Feed[T],
+        wanted: asyncio.Event,
+        size_of: Callable[[T], int],
+        reply: Callable[[int, list[T]], wire.Reply],
     ) -> None:
-        wanted = self._wanted[request_id] = asyncio.Event()
         try:
             async for first in feed:
                 batch, size = [first], size_of(first)
@@ -209,11 +233,10 @@ class _Connection:
                 await self._send(reply(request_id, batch))
                 await wanted.wait()
                 wanted.clear()
-            self.drop()
         except OSError:
-            self.drop()
-        finally:
-            del self._wanted[request_id]
+            pass
+        # The store is closed, or the connection lost: either way the client has to come again.
+        self.drop()
 
     async def _send_job(self, request_id: int, queue: str) -> None:
         try:
@@ -237,38 +260,31 @@ def _event_bytes(event: Event) -> int:
     return ITEM_BYTES + len(event.subject) + len(event.payload)
 
 
-def _bind(path: str) -> socket.socket:
-    """A socket bound to `path` that only this user can reach. It does not listen yet, so nobody can come in before chmod."""
+def _bind(path: Path) -> tuple[socket.socket, int]:
+    """A socket bound to `path`, and the file's inode. It does not listen yet, so nobody can come in before its mode is set."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if stat.S_ISSOCK(_mode(path)):
+        if path.is_socket():
             if _answers(path):
                 raise ClusterError(f"another process serves {path}")
-            os.unlink(path)
-        listener.bind(path)
-        os.chmod(path, SOCKET_MODE)
-    except OSError as error:
+            path.unlink()
+        listener.bind(str(path))
+        path.chmod(SOCKET_MODE)
+        inode = path.stat().st_ino
+    except (OSError, ClusterError) as error:
         listener.close()
+        if isinstance(error, ClusterError):
+            raise
         raise ClusterError(f"cannot serve {path}: {error}") from error
-    except ClusterError:
-        listener.close()
-        raise
     listener.setblocking(False)
-    return listener
+    return listener, inode
 
 
-def _mode(path: str) -> int:
-    try:
-        return os.stat(path).st_mode
-    except FileNotFoundError:
-        return 0
-
-
-def _answers(path: str) -> bool:
+def _answers(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         try:
-            probe.connect(path)
+            probe.connect(str(path))
         except (ConnectionRefusedError, FileNotFoundError):
             return False
     return True

@@ -178,24 +178,10 @@ class Failed(Message, frozen=True):
     message: str
 
 
-Request = (
-    Get
-    | List
-    | Put
-    | Delete
-    | Watch
-    | KeepLease
-    | EndLease
-    | Publish
-    | Subscribe
-    | Next
-    | Cancel
-    | Offer
-    | Withdraw
-    | Take
-    | KeepJob
-    | FinishJob
-)
+ChangeRequest = Put | Delete | KeepLease | EndLease | Publish | Offer | Withdraw | KeepJob | FinishJob
+"""Requests that are answered by Done."""
+
+Request = Get | List | Watch | Subscribe | Take | Next | Cancel | ChangeRequest
 Reply = Done | Found | Entries | Changes | Events | Taken | Failed
 
 
