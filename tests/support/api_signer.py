@@ -53,9 +53,9 @@ def v3_headers(
     host: str,
     method: str = "POST",
     body: bytes = b"",
-    **extra: str,
+    extra: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The headers of a V3 request, signed. `extra` (underscores for hyphens) adds or replaces headers before signing."""
+    """The headers of a V3 request, signed. `extra` adds or replaces headers before signing."""
     headers = {
         "host": host,
         "x-acs-action": action,
@@ -63,7 +63,7 @@ def v3_headers(
         "x-acs-date": timestamp(),
         "x-acs-signature-nonce": uuid.uuid4().hex,
         "x-acs-content-sha256": hashlib.sha256(body).hexdigest(),
-        **{name.replace("_", "-"): value for name, value in extra.items()},
+        **(extra or {}),
     }
     names = sorted(headers)
     lines = [method, "/", query_of(parameters)]
