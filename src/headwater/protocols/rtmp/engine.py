@@ -6,10 +6,14 @@ by itself whatever needs no decision. The life of a server's connection, and wha
     HANDSHAKE --C2--> CONNECTING --connect command--> DECIDING --accept_connect--> READY
                                                                --reject_connect--> REFUSED (input is ignored)
 
-and in READY there is at most one stream, as all encoders and players have it:
+and in READY there is at most one stream at a time, as all encoders and players have it:
 
     NONE --publish--> PUBLISH_ASKED --accept_publish--> PUBLISHING --FCUnpublish, closeStream, deleteStream--> NONE
     NONE --play--> PLAY_ASKED --accept_play--> PLAYING --closeStream, deleteStream, play(false)--> NONE
+
+The peer does not wait for us: bytes that are received at once may hold a publish and its end. The state above is that of the
+last byte received, while the owner is still busy with the first event. So a decision is about the oldest request that has had
+none, and has no effect if the peer has taken it back; an end has none if the peer was faster.
 
 Truth lies in Adobe's RTMP 1.0 (sections are cited), in its "RTMP Commands Messages" chapter for what is on paper, and for
 the rest (releaseStream, FCPublish and so on) in what Flash Media Server answered and encoders have relied on since.
@@ -18,6 +22,8 @@ the rest (releaseStream, FCPublish and so on) in what Flash Media Server answere
 from __future__ import annotations
 
 import enum
+import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -63,6 +69,15 @@ WINDOW_BYTES = 2_500_000
 
 SERVER_PROPERTIES = {"fmsVer": "FMS/3,5,7,7009", "capabilities": 31.0, "mode": 1.0}
 """Flash Media Server 3.5 is the oldest that every encoder treats as able to do H.264."""
+
+MEDIA_STREAM_ID = 1
+"""The message stream of all players: they are sent the same bytes, in which it stands."""
+
+REQUESTS_MAX = 8
+"""Publish and play commands that may wait for a decision. More than one happens only if they were withdrawn at once."""
+
+HELD_MAX = 32
+"""Answers that wait for the decision about connect; a client that sends all its commands at once needs four."""
 
 TEXT_MAX = 200
 """Characters of a peer's text that are repeated in our answers and errors."""
@@ -161,6 +176,20 @@ _NO_STREAM = -1
 _AUDIO_VIDEO = (AUDIO, VIDEO)
 
 
+class _Request:
+    """A publish or play command that has had no decision yet."""
+
+    __slots__ = ("fc_publish", "name", "reset", "role", "stream_id", "withdrawn")
+
+    def __init__(self, role: _Role, stream_id: int, name: str, *, reset: bool = False, fc_publish: bool = False) -> None:
+        self.role = role
+        self.stream_id = stream_id
+        self.name = name
+        self.reset = reset
+        self.fc_publish = fc_publish
+        self.withdrawn = False
+
+
 class ServerConnection(_Connection):
     """The server's side of one connection.
 
@@ -175,12 +204,12 @@ class ServerConnection(_Connection):
         self._connect_object: dict[str, Any] = {}
         self._held: list[bytes] = []  # answers to commands that did not wait for the answer to connect
         self._streams: set[int] = set()
-        self._last_stream_id = 0
         self._role = _Role.NONE
         self._stream_id = _NO_STREAM
         self._media_stream_id = _NO_STREAM  # the stream's id while it publishes, for the hot path
         self._name = ""
-        self._reset = False
+        self._requests: deque[_Request] = deque()
+        self._accepted: set[_Role] = set()
         self._fc_publish = False
 
     # Input
@@ -291,6 +320,7 @@ class ServerConnection(_Connection):
         self._require(_State.DECIDING, "reject_connect")
         self._state = _State.REFUSED
         self._held.clear()
+        self._requests.clear()
         self._media_stream_id = _NO_STREAM
         info = {"level": "error", "code": "NetConnection.Connect.Rejected", "description": description}
         self._send_command("_error", self._connect_transaction, None, info)
@@ -316,7 +346,12 @@ class ServerConnection(_Connection):
     def _reply(self, name: str, transaction: float, *values: Any, stream_id: int = 0) -> None:
         # Held answers follow Set Chunk Size, so the larger size is right for them too.
         data = pack_command(name, transaction, *values, stream_id=stream_id, chunk_size=self.chunk_size_out)
-        (self._held if self._state is _State.DECIDING else self._out).append(data)
+        if self._state is not _State.DECIDING:
+            self._out.append(data)
+        elif len(self._held) < HELD_MAX:
+            self._held.append(data)
+        else:
+            raise RemoteProtocolError("too many commands without waiting for the answer to connect")
 
     # Commands of the connection
 
@@ -325,9 +360,9 @@ class ServerConnection(_Connection):
             description = f"At most {self._limits.message_streams} streams at a time."
             self._answer_error(transaction, "NetConnection.Call.Failed", description)
             return
-        self._last_stream_id += 1
-        self._streams.add(self._last_stream_id)
-        self._answer(transaction, float(self._last_stream_id))
+        created = next(number for number in itertools.count(MEDIA_STREAM_ID) if number not in self._streams)
+        self._streams.add(created)
+        self._answer(transaction, float(created))
 
     def _on_delete_stream(self, stream_id: int, _: float, values: list[Any], events: list[ServerEvent]) -> None:
         """Has no answer (7.2.2.3)."""
@@ -350,7 +385,7 @@ class ServerConnection(_Connection):
     def _on_fc_unpublish(self, _: int, transaction: float, values: list[Any], events: list[ServerEvent]) -> None:
         self._fc_publish = False
         if self._role in _PUBLISH:
-            self._answer_unpublish(values)
+            self._answer_unpublish()
             self._end(events)
         self._answer(transaction, UNDEFINED)
 
@@ -374,35 +409,37 @@ class ServerConnection(_Connection):
             self._status(stream_id, "NetStream.Publish.BadName", description, level="error")
             return
         kind = values[1] if len(values) > 1 and isinstance(values[1], str) else "live"
-        self._role = _Role.PUBLISH_ASKED
-        self._stream_id = self._media_stream_id = stream_id
-        self._name = name
+        self._ask(_Request(_Role.PUBLISH_ASKED, stream_id, name, fc_publish=self._fc_publish))
+        self._media_stream_id = stream_id
+        self._fc_publish = False
         events.append(PublishRequested(name, kind, stream_id))
 
     def accept_publish(self) -> None:
         """Let the client publish."""
-        self._require_role(_Role.PUBLISH_ASKED, "accept_publish")
+        request = self._decide(_Role.PUBLISH_ASKED, "accept_publish")
+        self._accepted.add(_Role.PUBLISHING)
+        if request is None:
+            return
         self._role = _Role.PUBLISHING
-        description = f"{self._shown_name()} is now published."
-        if self._fc_publish:
+        description = f"{_shown(request.name)} is now published."
+        if request.fc_publish:
             self._reply("onFCPublish", 0.0, None, {"code": "NetStream.Publish.Start", "description": description})
-        self._status(self._stream_id, "NetStream.Publish.Start", description)
+        self._status(request.stream_id, "NetStream.Publish.Start", description)
 
     def reject_publish(self, description: str, code: str = "NetStream.Publish.BadName") -> None:
         """Refuse to let the client publish."""
-        self._require_role(_Role.PUBLISH_ASKED, "reject_publish")
-        self._status(self._stream_id, code, description, level="error")
-        self._clear()
+        self._reject(_Role.PUBLISH_ASKED, "reject_publish", description, code)
 
     def end_publish(self, description: str, code: str = "NetStream.Publish.Rejected") -> None:
         """Cut the publisher off. With code NetStream.Unpublish.Success it is told that all is well instead."""
-        self._require_role(_Role.PUBLISHING, "end_publish")
+        if not self._ending(_Role.PUBLISHING, "end_publish"):
+            return
         level = "status" if code == "NetStream.Unpublish.Success" else "error"
         self._status(self._stream_id, code, description, level=level)
         self._clear()
 
-    def _answer_unpublish(self, values: list[Any]) -> None:
-        description = f"{self._shown_name()} is now unpublished."
+    def _answer_unpublish(self) -> None:
+        description = f"{_shown(self._name)} is now unpublished."
         info = {"code": "NetStream.Unpublish.Success", "description": description}
         self._reply("onFCUnpublish", 0.0, None, info)
         self._status(self._stream_id, "NetStream.Unpublish.Success", description)
@@ -423,39 +460,41 @@ class ServerConnection(_Connection):
         if self._role is not _Role.NONE:
             self._status(stream_id, "NetStream.Play.Failed", "this connection already has a stream", level="error")
             return
+        if stream_id != MEDIA_STREAM_ID:
+            description = f"only message stream {MEDIA_STREAM_ID}, the first of a connection, can play"
+            self._status(stream_id, "NetStream.Play.Failed", description, level="error")
+            return
         start = _number(values, 1, -2.0)
         duration = _number(values, 2, -1.0)
         reset = bool(values[3]) if len(values) > 3 and isinstance(values[3], bool | int | float) else True
-        self._role = _Role.PLAY_ASKED
-        self._stream_id = stream_id
-        self._name = name
-        self._reset = reset
+        self._ask(_Request(_Role.PLAY_ASKED, stream_id, name, reset=reset))
         events.append(PlayRequested(name, start, duration, reset, stream_id))
 
     def accept_play(self) -> None:
         """Let the client play; media may be sent from now on."""
-        self._require_role(_Role.PLAY_ASKED, "accept_play")
+        request = self._decide(_Role.PLAY_ASKED, "accept_play")
+        self._accepted.add(_Role.PLAYING)
+        if request is None:
+            return
         self._role = _Role.PLAYING
-        stream_id = self._stream_id
-        name = self._shown_name()
-        out = self._held if self._state is _State.DECIDING else self._out
-        out.append(pack_user_control(UserControl.STREAM_BEGIN, stream_id))
-        if self._reset:
+        stream_id = request.stream_id
+        name = _shown(request.name)
+        self._out.append(pack_user_control(UserControl.STREAM_BEGIN, stream_id))
+        if request.reset:
             self._status(stream_id, "NetStream.Play.Reset", f"Playing and resetting {name}.")
         self._status(stream_id, "NetStream.Play.Start", f"Started playing {name}.")
         size = self.chunk_size_out
-        out.append(pack_data("|RtmpSampleAccess", True, True, stream_id=stream_id, chunk_size=size))
-        out.append(pack_data("onStatus", {"code": "NetStream.Data.Start"}, stream_id=stream_id, chunk_size=size))
+        self._out.append(pack_data("|RtmpSampleAccess", True, True, stream_id=stream_id, chunk_size=size))
+        self._out.append(pack_data("onStatus", {"code": "NetStream.Data.Start"}, stream_id=stream_id, chunk_size=size))
 
     def reject_play(self, description: str, code: str = "NetStream.Play.StreamNotFound") -> None:
         """Refuse to let the client play."""
-        self._require_role(_Role.PLAY_ASKED, "reject_play")
-        self._status(self._stream_id, code, description, level="error")
-        self._clear()
+        self._reject(_Role.PLAY_ASKED, "reject_play", description, code)
 
     def end_play(self, description: str) -> None:
         """Tell the player that the stream has ended."""
-        self._require_role(_Role.PLAYING, "end_play")
+        if not self._ending(_Role.PLAYING, "end_play"):
+            return
         stream_id = self._stream_id
         self._out.append(pack_user_control(UserControl.STREAM_EOF, stream_id))
         complete = {"level": "status", "code": "NetStream.Play.Complete", "duration": 0.0, "bytes": 0.0}
@@ -469,9 +508,9 @@ class ServerConnection(_Connection):
             return
         paused = bool(values[0]) if values and isinstance(values[0], bool) else True
         if paused:
-            self._status(stream_id, "NetStream.Pause.Notify", f"Pausing {self._shown_name()}.")
+            self._status(stream_id, "NetStream.Pause.Notify", f"Pausing {_shown(self._name)}.")
         else:
-            self._status(stream_id, "NetStream.Unpause.Notify", f"Unpausing {self._shown_name()}.")
+            self._status(stream_id, "NetStream.Unpause.Notify", f"Unpausing {_shown(self._name)}.")
         events.append(PauseRequested(paused, _number(values, 1, 0.0)))
 
     def _on_seek(self, stream_id: int, _: float, __: list[Any], ___: list[ServerEvent]) -> None:
@@ -491,8 +530,8 @@ class ServerConnection(_Connection):
         if self._role not in _PLAY or stream_id != self._stream_id or not values or not isinstance(values[0], bool):
             return False
         if values[0] and self._role is _Role.PLAYING:
-            self._status(stream_id, "NetStream.Seek.Notify", f"Seeking {self._shown_name()}.")
-            self._status(stream_id, "NetStream.Play.Start", f"Started playing {self._shown_name()}.")
+            self._status(stream_id, "NetStream.Seek.Notify", f"Seeking {_shown(self._name)}.")
+            self._status(stream_id, "NetStream.Play.Start", f"Started playing {_shown(self._name)}.")
         return True
 
     # The end of a stream
@@ -501,10 +540,13 @@ class ServerConnection(_Connection):
         if stream_id != self._stream_id:
             return
         if self._role in _PUBLISH:
-            self._answer_unpublish([])
+            self._answer_unpublish()
         self._end(events)
 
     def _end(self, events: list[ServerEvent]) -> None:
+        """The peer has ended its stream, or taken back its request for one."""
+        if self._role in (_Role.PUBLISH_ASKED, _Role.PLAY_ASKED):
+            self._requests[-1].withdrawn = True
         if self._role in _PUBLISH:
             events.append(PublishEnded())
         elif self._role in _PLAY:
@@ -515,15 +557,36 @@ class ServerConnection(_Connection):
         self._role = _Role.NONE
         self._stream_id = self._media_stream_id = _NO_STREAM
         self._name = ""
-        self._fc_publish = False
 
-    def _require_role(self, role: _Role, call: str) -> None:
-        if self._state not in (_State.READY, _State.DECIDING) or self._role is not role:
-            raise LocalProtocolError(f"{call} while the stream is {self._role.name} in state {self._state.name}")
+    # Decisions
 
-    def _shown_name(self) -> str:
-        """The stream's name without its query, which may hold a signature."""
-        return self._name.partition("?")[0][:TEXT_MAX]
+    def _ask(self, request: _Request) -> None:
+        if len(self._requests) >= REQUESTS_MAX:
+            raise RemoteProtocolError(f"more than {REQUESTS_MAX} publish and play commands without waiting for an answer")
+        self._requests.append(request)
+        self._role = request.role
+        self._stream_id = request.stream_id
+        self._name = request.name
+
+    def _decide(self, role: _Role, call: str) -> _Request | None:
+        """The request that is decided now; None if the peer has taken it back."""
+        self._require(_State.READY, call)
+        if not self._requests or self._requests[0].role is not role:
+            raise LocalProtocolError(f"{call} without a request for it")
+        request = self._requests.popleft()
+        return None if request.withdrawn else request
+
+    def _ending(self, role: _Role, call: str) -> bool:
+        """Whether there is still something to end from our side."""
+        if role not in self._accepted:
+            raise LocalProtocolError(f"{call} of a stream that was never accepted")
+        return self._role is role
+
+    def _reject(self, role: _Role, call: str, description: str, code: str) -> None:
+        request = self._decide(role, call)
+        if request is not None:
+            self._status(request.stream_id, code, description, level="error")
+            self._clear()
 
 
 _Handler = Callable[[ServerConnection, int, float, list[Any], list[ServerEvent]], None]
@@ -555,6 +618,11 @@ _CONNECT_TEXTS = ("app", "tcUrl", "flashVer", "pageUrl", "swfUrl")
 
 _REPLIES = ("_result", "_error", "onStatus")
 """Answers to commands; we send none that wants one, so they are passed over."""
+
+
+def _shown(name: str) -> str:
+    """A stream's name without its query, which may hold a signature."""
+    return name.partition("?")[0][:TEXT_MAX]
 
 
 def _text(value: Any) -> str:
