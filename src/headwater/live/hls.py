@@ -8,10 +8,13 @@ addresses are the same: any cache in front can keep them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import hashlib
 import hmac
+import math
 import secrets
+import time
 from collections import deque
 
 import msgspec
@@ -19,6 +22,7 @@ import structlog
 
 from headwater.live.ring import Ring
 from headwater.media import codecs, hls, mpegts
+from headwater.media.codecs import MediaError
 from headwater.media.tag import AUDIO, SCRIPT, VIDEO, Flags, Tag
 
 KEPT_BEYOND = 4
@@ -26,6 +30,9 @@ KEPT_BEYOND = 4
 
 QUICK_START = 3
 """So many first segments of a young stream are cut at every key frame, so that a player can start at once."""
+
+LONGEST_SEGMENT = 3
+"""A segment without another key frame is cut at so many target durations: a publisher with endless GOPs is served too."""
 
 log = structlog.get_logger()
 
@@ -36,14 +43,13 @@ class MediaSegment(msgspec.Struct, frozen=True):
     info: hls.Segment
     word: str
     data: bytes
-    created_s: float
 
 
 class HlsOutput:
-    """The playlist and segments of one stream.
+    """The playlist and segments of one stream. To be made and used on the event loop.
 
     name: the stream's name, with which segment addresses begin. number: the first segment's media sequence number.
-    asked_at: loop time of the last request.
+    asked_at: loop time of the last request. unsupported: why this stream cannot be had as HLS, None if it can.
     """
 
     def __init__(self, name: str, ring: Ring, delay_s: int, number: int) -> None:
@@ -53,18 +59,180 @@ class HlsOutput:
         self._name = name
         self._ring = ring
         self._target_s, self._listed = hls.playlist_rule(delay_s)
+        self._target_duration_s = self._target_s
         self._secret = secrets.token_bytes(16)
         self._segments: deque[MediaSegment] = deque()
-        self._discontinuities_gone = 0
-        self._target_duration_s = self._target_s
-        self._position = ring.marks[0].seq if ring.marks else ring.next
-        self._quick = ring.span_ms < QUICK_START * self._target_s * 1000
+        self._breaks_gone = 0
+        self._breaks: deque[int] = deque()
+        self._quick = QUICK_START if ring.span_ms < QUICK_START * self._target_s * 1000 else 0
         self._muxer = mpegts.TsMuxer()
-        self._segmenter = self._new_segmenter()
+        self._video_config: codecs.VideoConfig | None = None
+        self._audio_config: codecs.AudioConfig | None = None
         self._parts: list[bytes] = []
-        self._headers: tuple[Tag, ...] = ()
+        self._begun_ms: int | None = None
+        self._begun_at_s = 0.0
+        self._last_ms = 0
         self._discontinuity = False
         self._ended = False
-        self._cut_sessions: deque[int] = deque()
-        self._playlist: tuple[bytes, bytes] | None = None
+        self._packed: tuple[bytes, bytes] | None = None
         self._waiting: list[asyncio.Future[None]] = []
+        self._next = ring.marks[0].seq if ring.marks else ring.next
+        if len(ring.marks) > 1:
+            gop_s = (ring.marks[1].timestamp_ms - ring.marks[0].timestamp_ms) / 1000
+            self._target_duration_s = max(self._target_s, math.ceil(gop_s * math.ceil(self._target_s / max(gop_s, 0.001))))
+        self._configure(ring.marks[0].headers if ring.marks else ())
+
+    # What is asked
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a playlist."""
+        return bool(self._segments)
+
+    async def wait(self, seconds: float) -> None:
+        """Wait for the first segment, at most so long."""
+        if self.ready or self._ended:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(future, seconds)
+
+    def playlist(self) -> tuple[bytes, bytes]:
+        """The playlist as it is now, plain and gzipped; made once for everybody."""
+        if self._packed is None:
+            cut = max(len(self._segments) - self._listed, 0)
+            segments = [segment.info for segment in self._segments]
+            plain = hls.media_playlist(
+                segments[cut:],
+                target_duration_s=self._target_duration_s,
+                discontinuity_sequence=self._breaks_gone + sum(segment.discontinuity for segment in segments[:cut]),
+                independent=True,
+                ended=self._ended,
+            )
+            self._packed = plain, gzip.compress(plain, compresslevel=6, mtime=0)
+        return self._packed
+
+    def segment(self, number: int, word: str) -> bytes | None:
+        """A segment's bytes; None if there is no such segment or the word is wrong."""
+        index = number - self._segments[0].info.sequence if self._segments else -1
+        if not 0 <= index < len(self._segments):
+            return None
+        segment = self._segments[index]
+        return segment.data if hmac.compare_digest(segment.word, word) else None
+
+    # What the stream tells
+
+    def flush(self, headers: tuple[Tag, ...]) -> None:
+        """Pack what came since the last flush. headers: the configuration in force now."""
+        ring = self._ring
+        if self._next < ring.first:
+            self._next = ring.first  # more came between two flushes than the ring holds
+            self._discontinuity = True
+        starts = {mark.seq for mark in ring.marks if mark.seq >= self._next}
+        for seq, tag in enumerate(ring.slice(self._next), self._next):
+            self._take(tag, start=seq in starts, broken=bool(self._breaks) and seq >= self._breaks[0])
+        self._next = ring.next
+        if self._begun_ms is None:
+            self._configure(headers)
+
+    def discontinuity(self) -> None:
+        """Another publisher goes on from here."""
+        self._breaks.append(self._ring.next)
+
+    def end(self) -> None:
+        """The stream has ended: what is left becomes the last segment, and the playlist says that it is the last."""
+        if self._begun_ms is not None:
+            self._finish(self._last_ms + 40)
+        self._ended = True
+        self._packed = None
+        self._wake()
+
+    def close(self) -> None:
+        """Nobody will ask any more."""
+        self._ended = True
+        self._segments.clear()
+        self._wake()
+
+    def _take(self, tag: Tag, *, start: bool, broken: bool) -> None:
+        if broken:
+            self._breaks.popleft()
+            if self._begun_ms is not None:
+                self._finish(max(self._last_ms + 40, tag.timestamp_ms))
+            self._discontinuity = True
+        if tag.flags & Flags.CONFIG:
+            known = self._video_config if tag.kind == VIDEO else self._audio_config
+            if known is not None and self._begun_ms is not None:
+                self._finish(max(self._last_ms + 40, tag.timestamp_ms))
+                self._discontinuity = True
+            self._configure((tag,))
+            return
+        if tag.kind == SCRIPT or self.unsupported is not None:
+            return
+        if self._begun_ms is not None:
+            length_ms = tag.timestamp_ms - self._begun_ms
+            wanted_ms = 1000 if self._quick else self._target_s * 1000
+            if (start and length_ms >= wanted_ms) or length_ms >= LONGEST_SEGMENT * self._target_duration_s * 1000:
+                self._finish(tag.timestamp_ms)
+                self._begin(tag)
+        elif start:
+            self._begin(tag)
+        else:
+            return
+        self._last_ms = max(self._last_ms, tag.timestamp_ms)
+        try:
+            self._parts.append(self._muxer.mux(tag))
+        except MediaError as error:
+            log.info("a frame was left out of HLS", stream=self._name, error=str(error))
+
+    def _begin(self, tag: Tag) -> None:
+        self._begun_ms = tag.timestamp_ms
+        self._last_ms = tag.timestamp_ms
+        newest = self._ring.slice(self._ring.next - 1)
+        self._begun_at_s = time.time() - (newest[-1].timestamp_ms - tag.timestamp_ms) / 1000
+        self._parts = [self._muxer.start_segment()]
+
+    def _finish(self, until_ms: int) -> None:
+        assert self._begun_ms is not None
+        self._parts.append(self._muxer.flush())
+        number = self.next_number
+        word = hmac.digest(self._secret, b"%d" % number, hashlib.sha256).hex()[:16]
+        info = hls.Segment(
+            sequence=number,
+            duration_ms=until_ms - self._begun_ms,
+            uri=f"{self._name}-{number}-{word}.ts",
+            discontinuity=self._discontinuity,
+            program_time_ms=round(self._begun_at_s * 1000),
+        )
+        self._segments.append(MediaSegment(info, word, b"".join(self._parts)))
+        self._target_duration_s = max(self._target_duration_s, (info.duration_ms + 500) // 1000)
+        self._parts, self._begun_ms, self._packed = [], None, None
+        self._discontinuity = False
+        self._quick = max(self._quick - 1, 0)
+        self.next_number = number + 1
+        while len(self._segments) > self._listed + KEPT_BEYOND:
+            self._breaks_gone += self._segments.popleft().info.discontinuity
+        self._wake()
+
+    def _configure(self, tags: tuple[Tag, ...]) -> None:
+        for tag in tags:
+            if not tag.flags & Flags.CONFIG:
+                continue
+            try:
+                if tag.kind == VIDEO:
+                    self._video_config = codecs.parse_video_config(tag.payload)
+                    self._muxer.set_video(self._video_config)
+                elif tag.kind == AUDIO:
+                    self._audio_config = codecs.parse_audio_config(tag.payload)
+                    self._muxer.set_audio(self._audio_config)
+            except MediaError as error:
+                log.info("codec configuration is broken", stream=self._name, error=str(error))
+        self.unsupported = mpegts.supported(self._video_config, self._audio_config)
+        if self.unsupported is not None:
+            self._wake()
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)

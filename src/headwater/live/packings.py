@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headwater.media import flv
-from headwater.media.tag import Tag
+from headwater.media.tag import SCRIPT, Tag
 from headwater.protocols import rtmp, websocket
+
+
+def _time(header: Tag, timestamp_ms: int) -> int:
+    """When a header is said to be: metadata at 0, for FFmpeg takes a later one for a stream of subtitles."""
+    return 0 if header.kind == SCRIPT else timestamp_ms
 
 
 class FlvPacking:
@@ -16,7 +21,7 @@ class FlvPacking:
 
     def start(self, headers: Sequence[Tag], timestamp_ms: int) -> bytes:
         """The file header, then metadata and codec configuration."""
-        return flv.FILE_HEADER + b"".join(flv.pack_tag(tag.kind, timestamp_ms, tag.payload) for tag in headers)
+        return flv.FILE_HEADER + b"".join(flv.pack_tag(tag.kind, _time(tag, timestamp_ms), tag.payload) for tag in headers)
 
     def pack(self, tags: Sequence[Tag]) -> bytes:
         """The tags as FLV tags."""
@@ -44,7 +49,7 @@ class RtmpPacking:
 
     def start(self, headers: Sequence[Tag], timestamp_ms: int) -> bytes:
         """Metadata and codec configuration."""
-        return b"".join(rtmp.pack_tag(tag.kind, timestamp_ms, tag.payload) for tag in headers)
+        return b"".join(rtmp.pack_tag(tag.kind, _time(tag, timestamp_ms), tag.payload) for tag in headers)
 
     def pack(self, tags: Sequence[Tag]) -> bytes:
         """The tags as RTMP messages."""

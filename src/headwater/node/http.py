@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import structlog
 
@@ -45,15 +45,14 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._client, _ = address_of(transport)
-        prepare(transport)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by type
+        self._client, _ = address_of(self._transport)
+        prepare(self._transport)
         self._node.counters.connections[self._listener] += 1
         bound = self._node.connections.opened(self, self._client)
         if bound is not None:
             self._fault("refused", bound)
-            transport.abort()
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import structlog
@@ -49,15 +49,14 @@ class RtmpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._client, self._server = address_of(transport)
-        prepare(transport)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by type
+        self._client, self._server = address_of(self._transport)
+        prepare(self._transport)
         self._node.counters.connections[self._listener] += 1
         bound = self._node.connections.opened(self, self._client)
         if bound is not None:
             self._fault("refused", bound)
-            transport.abort()
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client: the hot path of every push."""
