@@ -39,7 +39,7 @@ def test_parameters_beyond_the_bound_are_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    "host, query, domain",
+    ("host", "query", "domain"),
     [
         ("Play.Example.com:8080", {}, "play.example.com"),
         ("play.example.com.", {}, "play.example.com"),

@@ -23,7 +23,7 @@ WORKED = {  # reference media-plane 1.5
 }
 
 
-@pytest.mark.parametrize("uri, digest", WORKED.items())
+@pytest.mark.parametrize(("uri", "digest"), WORKED.items())
 def test_signs_as_the_service_does(uri: str, digest: str) -> None:
     token = f"{TIMESTAMP}-0-0-{digest}"
     assert sign(uri, TIMESTAMP, KEY) == token

@@ -100,7 +100,7 @@ def test_an_ingest_domain_whose_streaming_domain_is_gone_refuses(rules: Rules) -
     assert reason(push(rules)) == "not_bound"
 
 
-@pytest.mark.parametrize("app, stream", [("-live", "a"), ("live", ".."), ("", "a"), ("live", "x" * 256)])
+@pytest.mark.parametrize(("app", "stream"), [("-live", "a"), ("live", ".."), ("", "a"), ("live", "x" * 256)])
 def test_bad_name(rules: Rules, app: str, stream: str) -> None:
     assert reason(push(rules, app=app, stream=stream)) == "bad_name"
     assert reason(play(rules, app=app, stream=stream)) == "bad_name"
@@ -153,6 +153,6 @@ def test_a_sub_streaming_domain_plays_the_streams_of_its_main_domain(rules: Rule
     assert reason(play(rules, domain=sub.domain, key="sub-key-of-16-chr")) == "forbidden"
 
 
-@pytest.mark.parametrize("reason, status", [("not_found", 404), ("busy", 409), ("overload", 503)])
+@pytest.mark.parametrize(("reason", "status"), [("not_found", 404), ("busy", 409), ("overload", 503)])
 def test_what_media_nodes_find_themselves_has_a_refusal_too(reason: Reason, status: int) -> None:
     assert refuse(reason).http_status == status

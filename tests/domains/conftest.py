@@ -1,0 +1,22 @@
+"""The world in which the tests of the domain product play."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from headwater.store.database import Database
+from support.domain_world import ACTOR, World
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    database = await Database.open(tmp_path / "headwater.db")
+    world = World(database)
+    world.account = (await world.accounts.create("owner", actor=ACTOR)).account_id
+    world.stranger = (await world.accounts.create("stranger", actor=ACTOR)).account_id
+    yield world
+    await world.cluster.close()
+    await database.close()

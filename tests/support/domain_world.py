@@ -1,0 +1,48 @@
+"""The domain product over a real database and a store in memory, with a clock that stands still."""
+
+from __future__ import annotations
+
+from headwater.access import policy as policies
+from headwater.access.policy import BAN_PREFIX, POLICY_PREFIX, Ban, Policy
+from headwater.cluster.embedded import EmbeddedCluster
+from headwater.domains.accounts import AccountService
+from headwater.domains.service import DomainService
+from headwater.domains.streams import StreamService
+from headwater.settings import Domains
+from headwater.store.database import Actor, Database
+
+ACTOR = Actor("tester", "request-1")
+REGION = "eu-central-1"
+PUSH = "push.example.com"
+PLAY = "play.example.com"
+
+
+class World:
+    """Everything that the tests of the domain product need; `now_s` is what the clock says."""
+
+    def __init__(self, database: Database) -> None:
+        self.now_s = 1_700_000_000.0
+        self.database = database
+        self.cluster = EmbeddedCluster()
+        self.accounts = AccountService(database, self._clock)
+        self.domains = DomainService(database, self.cluster, Domains(), self._clock)
+        self.streams = StreamService(database, self.cluster, self.domains.publisher, self._clock)
+        self.actor = ACTOR
+        self.account = ""
+        self.stranger = ""
+
+    def _clock(self) -> float:
+        return self.now_s
+
+    async def pair(self) -> None:
+        """An ingest and a streaming domain, bound."""
+        await self.domains.add(self.account, PUSH, "liveEdge", REGION, actor=ACTOR)
+        await self.domains.add(self.account, PLAY, "liveVideo", REGION, actor=ACTOR)
+        await self.domains.map(self.account, PUSH, PLAY, actor=ACTOR)
+
+    async def policy(self, domain: str) -> Policy | None:
+        entry = await self.cluster.get(POLICY_PREFIX + domain)
+        return None if entry is None else policies.decode_policy(entry.value)
+
+    async def bans(self) -> list[Ban]:
+        return [policies.decode_ban(entry.value) for entry in await self.cluster.list(BAN_PREFIX)]
