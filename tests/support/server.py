@@ -40,10 +40,13 @@ class Account:
 class Server:
     """One running `headwater up`."""
 
-    def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None, environ: Mapping[str, str] | None = None):
+    def __init__(
+        self, data_dir: Path, settings: Mapping[str, str | None] | None = None, environ: Mapping[str, str] | None = None
+    ) -> None:
+        """Start it. A setting that is None is left to the environment or the program's default."""
         self.data_dir = data_dir
         self.ports = {name: free_port() for name in LISTENERS}
-        self.settings = {
+        self.settings: dict[str, str | None] = {
             **DEFAULTS,
             **{f"listen.{name}": f"127.0.0.1:{port}" for name, port in self.ports.items()},
             **(settings or {}),
@@ -57,7 +60,7 @@ class Server:
         self._ready = threading.Event()
         self._accounts = 0
         data_dir.mkdir(parents=True, exist_ok=True)
-        flags = [flag for name, value in self.settings.items() for flag in ("--set", f"{name}={value}")]
+        flags = [flag for name, value in self.settings.items() if value is not None for flag in ("--set", f"{name}={value}")]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "headwater", "up", "--data-dir", str(data_dir), *flags],
@@ -158,7 +161,7 @@ _COMPLAINT = re.compile(
 
 
 @contextlib.contextmanager
-def running(settings: Mapping[str, str] | None = None, environ: Mapping[str, str] | None = None) -> Iterator[Server]:
+def running(settings: Mapping[str, str | None] | None = None, environ: Mapping[str, str] | None = None) -> Iterator[Server]:
     """A server with its own data that is ready, and is ended and checked afterwards."""
     # Unix socket paths are limited to 107 bytes, which pytest's own temporary directories come near to.
     with tempfile.TemporaryDirectory(prefix="hw-") as directory:
