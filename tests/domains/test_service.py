@@ -62,6 +62,15 @@ async def test_a_new_domain_is_online_at_once_with_a_key_of_its_own(world: World
     assert policy.signing == Signing(keys=(dict(function.args)["auth_key1"],), validity_s=1800)
 
 
+async def test_an_international_name_is_found_as_it_was_added(world: World) -> None:
+    await add(world, "b\u00fccher.example")
+    await world.domains.set_functions(world.account, ["B\u00dcCHER.example"], wire("x"), actor=world.actor)
+    assert (await world.domains.detail(world.account, "b\u00fccher.example")).name == "xn--bcher-kva.example"
+    assert await code(world.domains.detail(world.account, "*.example")) == "InvalidDomainName.Malformed"
+    await world.domains.delete(world.account, "b\u00fccher.example", actor=world.actor)
+    assert (await world.domains.list_domains(world.account)).total == 0
+
+
 async def test_what_cannot_be_added_is_refused(world: World) -> None:
     domains, actor = world.domains, world.actor
     assert (

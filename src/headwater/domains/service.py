@@ -154,7 +154,7 @@ class DomainService:
 
     async def delete(self, account_id: str, name: str, *, actor: Actor) -> None:
         """Forget a domain and all that belongs to it, history included (DeleteLiveDomain). Raises InvalidOperation."""
-        name = name.lower()
+        name = rules.domain_name(name)
         async with self._database.change(account_id, actor, "DeleteLiveDomain", name, self._clock()) as change:
             domain = await owned_domain(change.session, account_id, name)
             if domain.status == "configuring":
@@ -416,7 +416,7 @@ def _matches(text: str, search_type: str) -> ColumnElement[bool]:
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    domains = list(dict.fromkeys(name.lower() for name in names))
+    domains = list(dict.fromkeys(rules.domain_name(name) for name in names))
     if len(domains) > DOMAINS_PER_CALL:
         raise error("DomainNameOverLimit")
     return domains
