@@ -149,7 +149,7 @@ class HttpDelivery:
     def _playlist(self, request: Request, output: HlsOutput, who: ViewerId) -> Response:
         self.hls_viewers.saw(who, self._loop.time())
         plain, zipped = output.playlist()
-        headers = (
+        headers: tuple[tuple[str, str], ...] = (
             *CORS,
             ("Content-Type", "application/vnd.apple.mpegurl"),
             ("Cache-Control", PLAYLIST_CACHE),
@@ -195,7 +195,12 @@ class HttpDelivery:
 
 
 def _error(refusal: Refusal) -> Response:
-    headers = (*CORS, ("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store"), ("X-Tengine-Error", refusal.text))
+    headers = (
+        *CORS,
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Cache-Control", "no-store"),
+        ("X-Tengine-Error", refusal.text),
+    )
     return Response(refusal.http_status, headers, (refusal.text + "\n").encode())
 
 

@@ -82,9 +82,7 @@ class Delivery:
             return self.refuse(session_id, request, refuse("not_found"))
         return grant, stream
 
-    def join(
-        self, session_id: str, request: PlayRequest, grant: Grant, stream: LiveStream, sink: Sink, owner: Owner
-    ) -> Viewer:
+    def join(self, session_id: str, request: PlayRequest, grant: Grant, stream: LiveStream, sink: Sink, owner: Owner) -> Viewer:
         """Give the stream to an admitted client; from here on the fan-out writes to its transport."""
         claim: Claim = (grant.policy.domain, request.uri, request.token)
         viewer = Viewer(session_id, sink, owner, claim)

@@ -47,7 +47,9 @@ class PublishSession:
 
     __slots__ = ("_ingest", "_on_cut", "claim", "ended", "id", "last_data_at", "published_at", "request", "stream")
 
-    def __init__(self, ingest: Ingest, session_id: str, request: PushRequest, on_cut: Callable[[str], None], now: float) -> None:
+    def __init__(
+        self, ingest: Ingest, session_id: str, request: PushRequest, on_cut: Callable[[str], None], now: float
+    ) -> None:
         self._ingest = ingest
         self._on_cut = on_cut
         self.id = session_id
@@ -138,7 +140,9 @@ class Ingest:
         for session in tuple(self.sessions):
             domain, uri, token = session.claim
             request, key = session.request, session.stream.key
-            verdict = self._rules.admit_publish(domain, request.app, request.stream, uri, token, time.time(), ignore_expiry=True)
+            verdict = self._rules.admit_publish(
+                domain, request.app, request.stream, uri, token, time.time(), ignore_expiry=True
+            )
             if isinstance(verdict, Refusal):
                 self._counters.refused["publish", verdict.reason] += 1
                 session.cut(verdict.text)
@@ -152,6 +156,4 @@ class Ingest:
                 session.cut("ended by the operator")
 
     def _admit(self, request: PushRequest) -> Grant | Refusal:
-        return self._rules.admit_publish(
-            request.domain, request.app, request.stream, request.uri, request.token, time.time()
-        )
+        return self._rules.admit_publish(request.domain, request.app, request.stream, request.uri, request.token, time.time())

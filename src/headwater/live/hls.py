@@ -22,11 +22,11 @@ import structlog
 
 from headwater.live.ring import Ring
 from headwater.media import codecs, hls, mpegts
-from headwater.media.codecs import MediaError
+from headwater.media.errors import MediaError
 from headwater.media.tag import AUDIO, SCRIPT, VIDEO, Flags, Tag
 
 KEPT_BEYOND = 4
-"""Segments kept after they have left the playlist, for players that are late (RFC 8216, 6.2.2, asks for a playlist's length)."""
+"""Segments kept after they have left the playlist, for players that are late (RFC 8216, 6.2.2)."""
 
 QUICK_START = 3
 """So many first segments of a young stream are cut at every key frame, so that a player can start at once."""

@@ -66,7 +66,9 @@ class Hub:
             silent_s = self._loop.time() - stream.publisher.last_data_at
             if options.on_conflict != "takeover" and silent_s < self._takeover_after_s:
                 raise Busy(f"the stream is being published by session {stream.publisher.id}")
-            log.info("publisher replaced", session=stream.publisher.id, stream=str(key), by=publisher.id, silent_s=round(silent_s, 1))
+            log.info(
+                "publisher replaced", session=stream.publisher.id, stream=str(key), by=publisher.id, silent_s=round(silent_s, 1)
+            )
             replaced, stream.publisher = stream.publisher, None
             replaced.cut("another publisher took over")
         if stream is None:

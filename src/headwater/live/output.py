@@ -63,7 +63,21 @@ class Output:
     stream: whose tags these are. lag_ms: how far a viewer may fall behind. clock: the loop's time in seconds. on_jump: told of each jump (for the log).
     """
 
-    __slots__ = ("_base", "_batches", "_burst", "_clock", "_on_jump", "_packed", "_ring", "behind", "lag_ms", "packing", "ready", "stream", "traffic")
+    __slots__ = (
+        "_base",
+        "_batches",
+        "_burst",
+        "_clock",
+        "_on_jump",
+        "_packed",
+        "_ring",
+        "behind",
+        "lag_ms",
+        "packing",
+        "ready",
+        "stream",
+        "traffic",
+    )
 
     def __init__(
         self,

@@ -36,10 +36,14 @@ class StreamKey(NamedTuple):
 class StreamOptions(Protocol):
     """What a stream must know of its domain's policy."""
 
-    on_conflict: str
-    reconnect_window_s: float
-    flush: str
-    viewer_lag_s: float
+    @property
+    def on_conflict(self) -> str: ...
+    @property
+    def reconnect_window_s(self) -> float: ...
+    @property
+    def flush(self) -> str: ...
+    @property
+    def viewer_lag_s(self) -> float: ...
 
 
 class Publisher(Protocol):

@@ -12,6 +12,7 @@ from headwater.cluster.interface import Cluster, ClusterError, Lease
 from headwater.ingest.session import PublishSession
 from headwater.live.stream import LiveStream, StreamKey
 from headwater.media import codecs
+from headwater.media.errors import MediaError
 from headwater.media.tag import VIDEO, Flags
 from headwater.node.config import WorkerConfig
 
@@ -111,7 +112,7 @@ class Announcer:
         for tag in stream.headers:
             if not tag.flags & Flags.CONFIG:
                 continue
-            with contextlib.suppress(codecs.MediaError):  # a broken configuration is the viewers' trouble, not ours
+            with contextlib.suppress(MediaError):  # a broken configuration is the viewers' trouble, not ours
                 if tag.kind == VIDEO:
                     video = codecs.parse_video_config(tag.payload)
                     if video is not None:

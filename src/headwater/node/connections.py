@@ -15,6 +15,9 @@ class Connection(Protocol):
     def expire(self) -> None:
         """It took too long to say what it wants, or has been idle for too long."""
 
+    def drain(self, reason: str) -> None:
+        """The node stops: end in order."""
+
 
 class Connections:
     """All connections of a worker.

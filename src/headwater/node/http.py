@@ -153,7 +153,9 @@ class HttpConnection(asyncio.Protocol):
                 self._transport.write(websocket.pack_frame(websocket.Opcode.CLOSE, payload[:2]))
                 self._transport.close()
                 return
-            if opcode is websocket.Opcode.PING and not self._transport.get_write_buffer_size():  # who does not read gets no answer
+            if (
+                opcode is websocket.Opcode.PING and not self._transport.get_write_buffer_size()
+            ):  # who does not read gets no answer
                 self._transport.write(websocket.pack_frame(websocket.Opcode.PONG, payload))
 
     # the end
@@ -200,4 +202,6 @@ class HttpConnection(asyncio.Protocol):
 
     def _fault(self, kind: str, detail: str) -> None:
         self._node.counters.faults[self._listener, kind] += 1
-        log.warning("connection ended", session=self._id, listener=self._listener, kind=kind, detail=detail, client=self._client)
+        log.warning(
+            "connection ended", session=self._id, listener=self._listener, kind=kind, detail=detail, client=self._client
+        )

@@ -17,7 +17,7 @@ def families(node: Node) -> list[Family]:
     """Everything that the worker knows of itself, as of now."""
     hub, counters = node.hub, node.counters
     streams = tuple(hub.streams.values())
-    viewers: Counter[str] = Counter({name: 0 for name in (*hub.traffic, "hls")})
+    viewers: Counter[str] = Counter(dict.fromkeys((*hub.traffic, "hls"), 0))
     behind = 0
     for stream in streams:
         for name, output in stream.outputs.items():
@@ -31,7 +31,12 @@ def families(node: Node) -> list[Family]:
     return [
         _one("headwater_streams", "gauge", "Streams that are being published.", live),
         _one("headwater_streams_waiting", "gauge", "Streams whose publisher dropped and may return.", len(streams) - live),
-        _one("headwater_ring_bytes", "gauge", "Media bytes held in the rings of all streams.", sum(s.ring.held_bytes for s in streams)),
+        _one(
+            "headwater_ring_bytes",
+            "gauge",
+            "Media bytes held in the rings of all streams.",
+            sum(s.ring.held_bytes for s in streams),
+        ),
         _by("headwater_viewers", "gauge", "Viewers, by protocol.", "protocol", viewers),
         _one("headwater_viewers_stalled", "gauge", "Viewers whose socket takes nothing at the moment.", behind),
         _by("headwater_plays", "counter", "Plays started, by protocol.", "protocol", joins),
@@ -49,7 +54,12 @@ def families(node: Node) -> list[Family]:
         _by("headwater_connections", "counter", "Connections accepted, by listener.", "listener", counters.connections),
         _one("headwater_connections_open", "gauge", "Connections open now.", len(node.connections)),
         _pairs("headwater_connection_faults", "Connections ended for a fault, by kind.", ("listener", "kind"), counters.faults),
-        _one("headwater_timestamp_corrections", "counter", "Jumps in publishers' timestamps that viewers did not see.", corrections),
+        _one(
+            "headwater_timestamp_corrections",
+            "counter",
+            "Jumps in publishers' timestamps that viewers did not see.",
+            corrections,
+        ),
         _one("headwater_cpu_seconds", "counter", "CPU time used by the worker.", _cpu_s()),
         _one("headwater_resident_bytes", "gauge", "Resident memory of the worker.", _resident_bytes()),
     ]

@@ -230,7 +230,9 @@ class RtmpConnection(asyncio.Protocol):
 
     def _fault(self, kind: str, detail: str) -> None:
         self._node.counters.faults[self._listener, kind] += 1
-        log.warning("connection ended", session=self._id, listener=self._listener, kind=kind, detail=detail, client=self._client)
+        log.warning(
+            "connection ended", session=self._id, listener=self._listener, kind=kind, detail=detail, client=self._client
+        )
 
 
 def _host(url: str) -> str:

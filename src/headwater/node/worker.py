@@ -244,7 +244,8 @@ async def run(config: WorkerConfig) -> None:
         await node.start()
         log.info("worker ready", pid=os.getpid())
         waits = [loop.create_task(stopping.wait()), loop.create_task(parent_gone.wait())]
-        await asyncio.wait([*waits, node.failed], return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [*waits, node.failed]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
         if node.failed.done():
