@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import cast
 
@@ -153,7 +154,7 @@ def test_who_falls_behind_the_bound_jumps_to_a_key_frame() -> None:
     while slow.waiting:
         slow.drain(1_000_000)
     seen = times(slow.got)
-    gaps = [after for before, after in zip(seen, seen[1:], strict=False) if after - before != 40]
+    gaps = [after for before, after in pairwise(seen) if after - before != 40]
     assert gaps == [8000]
     assert slow.viewer.jumps == 1
     assert world.output.traffic.jumps == 1
@@ -202,5 +203,5 @@ def test_no_pace_of_reading_tears_a_tag_or_runs_time_back(steps: list[tuple[int,
             socket.drain(100_000)
         seen = times(socket.got)
         assert seen == sorted(set(seen))
-        assert all(after - before == 40 or after % gop_ms == 0 for before, after in zip(seen, seen[1:], strict=False))
+        assert all(after - before == 40 or after % gop_ms == 0 for before, after in pairwise(seen))
     assert times(sockets[0].got)[-1] == world.ring.slice(0)[-1].timestamp_ms or world.now % 400

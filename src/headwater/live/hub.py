@@ -90,7 +90,7 @@ class Hub:
         return stream
 
     def unpublish(self, stream: LiveStream, publisher: Publisher) -> None:
-        """A publisher's session has ended. Viewers wait for the domain's reconnect window; a replaced publisher changes nothing."""
+        """A publisher's session has ended: viewers wait for its return. One that was replaced before changes nothing."""
         if stream.publisher is not publisher:
             return
         stream.detach()

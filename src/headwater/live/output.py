@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -60,7 +61,8 @@ class Traffic:
 class Output:
     """One packing of one stream and the viewers who get it.
 
-    stream: whose tags these are. lag_ms: how far a viewer may fall behind. clock: the loop's time in seconds. on_jump: told of each jump (for the log).
+    stream: whose tags these are. lag_ms: how far a viewer may fall behind. clock: the loop's time in seconds. on_jump: told
+    of each jump (for the log).
     """
 
     __slots__ = (
@@ -144,10 +146,8 @@ class Output:
         count = self._pack()
         if not count or not self.ready:
             return
-        if count == 1:
-            data = self._batches[-1].data
-        else:
-            data = b"".join(self._batches[index].data for index in range(-count, 0))
+        newest = [self._batches[index].data for index in range(-count, 0)]
+        data = newest[0] if count == 1 else b"".join(newest)
         ready = list(self.ready)
         for viewer in ready:
             viewer.sink.write(data)
@@ -240,7 +240,7 @@ class Output:
         marks = [mark for mark in ring.marks if mark.seq >= begin]
         cuts = [begin] + [mark.seq for mark in marks if mark.seq > begin] + [ring.next]
         headers = {mark.seq: mark.headers for mark in marks}
-        for start, end in zip(cuts, cuts[1:], strict=False):
+        for start, end in pairwise(cuts):
             tags = ring.slice(start, end)
             self._batches.append(Batch(self.packing.pack(tags), tags[0].timestamp_ms, end, headers.get(start)))
         self._packed = ring.next

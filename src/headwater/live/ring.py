@@ -61,9 +61,8 @@ class Ring:
             self._last_video_ms = tag.timestamp_ms
         elif tag.kind == VIDEO:
             self._last_video_ms = tag.timestamp_ms
-        elif tag.kind == AUDIO and not tag.flags and self._audio_only(tag.timestamp_ms):
-            if not self.marks or tag.timestamp_ms - self.marks[-1].timestamp_ms >= AUDIO_MARK_MS:
-                self.marks.append(Mark(self.next, tag.timestamp_ms, headers))
+        elif tag.kind == AUDIO and not tag.flags and self._audio_may_start(tag.timestamp_ms):
+            self.marks.append(Mark(self.next, tag.timestamp_ms, headers))
         self._tags.append(tag)
         self._bytes += len(tag.payload)
         self.next += 1
@@ -95,8 +94,10 @@ class Ring:
         """The payload bytes held."""
         return self._bytes
 
-    def _audio_only(self, now_ms: int) -> bool:
-        return self._last_video_ms is None or now_ms - self._last_video_ms > VIDEO_GONE_MS
+    def _audio_may_start(self, now_ms: int) -> bool:
+        if self._last_video_ms is not None and now_ms - self._last_video_ms <= VIDEO_GONE_MS:
+            return False
+        return not self.marks or now_ms - self.marks[-1].timestamp_ms >= AUDIO_MARK_MS
 
     def _trim(self, now_ms: int) -> None:
         """Drop what is too old, but not the newest GOP; drop what is too much in any case."""

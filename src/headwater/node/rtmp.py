@@ -30,8 +30,19 @@ class RtmpConnection(asyncio.Protocol):
     """One connection. It pushes at most one stream and plays at most one, as encoders and players do."""
 
     __slots__ = (
-        "_app", "_client", "_engine", "_id", "_listener", "_node", "_push", "_query", "_server", "_tc_url", "_transport", "_viewer",
-    )  # fmt: skip
+        "_app",
+        "_client",
+        "_engine",
+        "_id",
+        "_listener",
+        "_node",
+        "_push",
+        "_query",
+        "_server",
+        "_tc_url",
+        "_transport",
+        "_viewer",
+    )
 
     def __init__(self, node: Node, listener: str) -> None:
         self._node = node

@@ -11,6 +11,7 @@ import signal
 import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -137,7 +138,7 @@ class Node:
         internal = await self.loop.create_unix_server(
             lambda: InternalConnection(lambda: metrics.families(self)), self.config.internal_socket
         )
-        os.chmod(self.config.internal_socket, 0o600)
+        Path(self.config.internal_socket).chmod(0o600)
         self._servers.append(internal)
 
     async def _announce_worker(self, lease: Lease) -> None:
