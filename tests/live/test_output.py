@@ -16,7 +16,7 @@ from headwater.live.stream import LiveStream
 from headwater.live.viewer import Viewer
 from headwater.media.tag import VIDEO, Flags, Tag
 
-HEADER = Tag(VIDEO, 0, b"config", int(Flags.CONFIG))
+HEADER = Tag(VIDEO, 0, b"config", Flags.CONFIG)
 
 
 class TextPacking:
@@ -79,7 +79,7 @@ class World:
     def play(self, until_ms: int, gop_ms: int = 2000, flush_ms: int = 400) -> None:
         """Let media come until a moment, flushing as the stream would."""
         while self.now < until_ms:
-            self.ring.append(Tag(VIDEO, self.now, bytes(10), int(Flags.KEY) if self.now % gop_ms == 0 else 0), (HEADER,))
+            self.ring.append(Tag(VIDEO, self.now, bytes(10), Flags.KEY if self.now % gop_ms == 0 else 0), (HEADER,))
             self.now += 40
             if self.now % flush_ms == 0:
                 self.output.flush()

@@ -10,7 +10,7 @@ from headwater.media.tag import AUDIO, VIDEO, Flags, Tag
 
 
 def video(ms: int, *, key: bool = False, size: int = 100) -> Tag:
-    return Tag(VIDEO, ms, bytes(size), int(Flags.KEY) if key else 0)
+    return Tag(VIDEO, ms, bytes(size), Flags.KEY if key else 0)
 
 
 def audio(ms: int) -> Tag:

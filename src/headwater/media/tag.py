@@ -6,7 +6,7 @@ Specification 10.1, annex E; Enhanced RTMP v2). RTMP and FLV therefore need no c
 
 from __future__ import annotations
 
-import enum
+from typing import Final
 
 import msgspec
 
@@ -14,15 +14,18 @@ AUDIO, VIDEO, SCRIPT = 8, 9, 18
 """Tag kinds: the FLV tag types, which are the RTMP message type ids too."""
 
 
-class Flags(enum.IntFlag):
-    """What the fan-out must know of a tag without parsing its payload again."""
+class Flags:
+    """Bits that say what the fan-out must know of a tag without parsing its payload again.
 
-    NONE = 0
-    KEY = 1
+    Plain integers: an enum's operators cost more than all else that is done for a tag.
+    """
+
+    NONE: Final = 0
+    KEY: Final = 1
     """A video frame that can be decoded without any other."""
-    CONFIG = 2
+    CONFIG: Final = 2
     """Codec configuration: a decoder needs it before the first frame (AVCDecoderConfigurationRecord and the like)."""
-    METADATA = 4
+    METADATA: Final = 4
     """The `onMetaData` script tag."""
 
 
@@ -32,7 +35,7 @@ class Tag(msgspec.Struct, frozen=True, gc=False):
     kind: AUDIO, VIDEO or SCRIPT.
     timestamp_ms: decode time on the stream's own timeline; starts near zero, never wraps in here (the wire wraps at 32 bits).
     payload: the message body.
-    flags: `Flags` as a plain int.
+    flags: `Flags`, joined with `|`.
     """
 
     kind: int

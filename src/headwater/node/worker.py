@@ -138,7 +138,7 @@ class Node:
         internal = await self.loop.create_unix_server(
             lambda: InternalConnection(lambda: metrics.families(self)), self.config.internal_socket
         )
-        Path(self.config.internal_socket).chmod(0o600)
+        _keep_to_us(self.config.internal_socket)
         self._servers.append(internal)
 
     async def _announce_worker(self, lease: Lease) -> None:
@@ -222,6 +222,10 @@ class Node:
 
 def _factory(kind: type[RtmpConnection] | type[HttpConnection], node: Node, listener: str) -> Callable[[], asyncio.Protocol]:
     return lambda: kind(node, listener)
+
+
+def _keep_to_us(path: str) -> None:
+    Path(path).chmod(0o600)
 
 
 def _tls_context(config: WorkerConfig) -> ssl.SSLContext:
