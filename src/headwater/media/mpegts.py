@@ -1,0 +1,365 @@
+"""MPEG transport stream: packs H.264 or HEVC video with AAC or MP3 audio (ISO/IEC 13818-1), as HLS wants it (RFC 8216, 3.2)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+from headwater.media import codecs
+from headwater.media.codecs import AudioConfig, VideoConfig
+from headwater.media.errors import MediaError
+from headwater.media.tag import AUDIO, VIDEO, Tag
+
+PACKET_BYTES = 188
+
+PMT_PID, VIDEO_PID, AUDIO_PID = 0x1000, 0x100, 0x101
+PROGRAM = 1
+
+CLOCK_PER_MS = 90
+"""PTS and DTS count at 90 kHz (2.4.3.7)."""
+
+START_TICKS = 1000 * CLOCK_PER_MS
+"""The DTS of stream time 0: room for the PCR to be earlier without a wrap at the very start."""
+
+PCR_LEAD_TICKS = 500 * CLOCK_PER_MS
+"""So much earlier than the DTS is the PCR: a frame has that long to arrive, and gathered audio may follow video it precedes."""
+
+AUDIO_PES_MS = 100
+"""Audio frames gathered into one PES packet: at 10 packets a second headers and stuffing cost little."""
+
+AUDIO_PES_BYTES_MAX = 16 * 1024
+"""A gathered packet is closed at this size too: its length field has 16 bits."""
+
+NAL_UNITS_MAX = 4096
+"""NAL units in one frame. The highest levels allow 600 slices; one for each network packet of a 4 MiB frame are 3000."""
+
+START_CODE = b"\0\0\0\1"
+
+AVC_SPS, AVC_PPS, AVC_AUD = 7, 8, 9
+HEVC_AUD = 35
+"""NAL unit types (ITU-T H.264, table 7-1; H.265, table 7-1)."""
+
+_AVC_DELIMITER = START_CODE + bytes((AVC_AUD, 0xF0))
+_HEVC_DELIMITER = START_CODE + bytes((HEVC_AUD << 1, 0x01, 0x50))
+"""Access unit delimiters that allow any slice type; HLS wants one in front of every frame (HLS Authoring Specification 3.6)."""
+
+_STREAM_TYPES = {"h264": 0x1B, "hevc": 0x24, "aac": 0x0F}
+_MPEG1_AUDIO, _MPEG2_AUDIO = 0x03, 0x04
+"""Stream types (table 2-34); MP3 is MPEG-1 audio at 32 kHz and more, MPEG-2 audio below."""
+
+_HEVC_DESCRIPTOR = b"\x05\x04HEVC"
+"""Registration descriptor (2.6.8), without which some demultiplexers do not know HEVC."""
+
+_NO_PID = 0x1FFF
+_TICKS_MASK = (1 << 33) - 1
+_BODY_BYTES = PACKET_BYTES - 4
+_COUNTERS = bytes(0x10 | count for count in range(16))
+"""The fourth byte of packets without adaptation field, by continuity counter."""
+
+_unpack_32 = struct.Struct(">I").unpack_from
+
+
+def supported(video: VideoConfig | None, audio: AudioConfig | None) -> str | None:
+    """Why HLS with MPEG-TS cannot carry these codecs; None if it can."""
+    if video is not None and video.codec not in ("h264", "hevc"):
+        return f"MPEG-TS segments cannot carry {video.codec} video"
+    if audio is None:
+        return None
+    if audio.codec not in ("aac", "mp3"):
+        return f"MPEG-TS segments cannot carry {audio.codec} audio"
+    if audio.codec == "aac" and not _has_adts(audio):
+        return f"ADTS cannot say AAC object type {audio.object_type}, channels {audio.channel_configuration}, this sample rate"
+    return None
+
+
+def _has_adts(audio: AudioConfig) -> bool:
+    """Whether the ADTS header's narrow fields can hold the configuration (ISO/IEC 14496-3, 1.A.2.2)."""
+    return 1 <= audio.object_type <= 4 and audio.frequency_index < 13 and 1 <= audio.channel_configuration <= 7
+
+
+class TsMuxer:
+    """Packs the tags of one stream into transport packets; continuity counters run on for as long as it lives."""
+
+    def __init__(self) -> None:
+        self._video: VideoConfig | None = None
+        self._audio: AudioConfig | None = None
+        self._counters = {0: 0, PMT_PID: 0, VIDEO_PID: 0, AUDIO_PID: 0}
+        self._version = 0
+        self._tables: tuple[bytes, bytes] | None = None
+        self._tables_due = True
+        self._parameter_sets = b""
+        self._adts = 0
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
+        self._gathered_ms = 0
+
+    def set_video(self, config: VideoConfig | None) -> None:
+        """The video's configuration from here on; None for a stream without video, or with video that cannot be carried."""
+        if config is not None and supported(config, None) is not None:
+            config = None
+        if _stream(config) != _stream(self._video):
+            self._change_tables()
+        self._video = config
+        self._parameter_sets = b"".join(START_CODE + unit for unit in config.parameter_sets) if config else b""
+
+    def set_audio(self, config: AudioConfig | None) -> None:
+        """As `set_video`; call `flush` before a change of codec. MP3 needs no call: its frames say what they are."""
+        if config is not None and supported(None, config) is not None:
+            config = None
+        if _stream(config) != _stream(self._audio):
+            self._change_tables()
+            self._gathered, self._gathered_bytes = [], 0
+        self._audio = config
+        if config is not None and config.codec == "aac":
+            self._adts = _adts_header(config)
+
+    def start_segment(self) -> bytes:
+        """The tables with which every segment begins (RFC 8216, 3.2)."""
+        if self._video is None and self._audio is None:
+            return b""  # nothing is known yet; they come with the first frame
+        return self._pack_tables()
+
+    def mux(self, tag: Tag) -> bytes:
+        """The packets that are ready with this tag: none for what is no frame, for unset tracks, and while audio is gathered.
+
+        Raises MediaError for a broken frame; the muxer goes on with the next one.
+        """
+        if tag.kind == VIDEO:
+            return self._mux_video(tag)
+        if tag.kind == AUDIO:
+            return self._mux_audio(tag)
+        return b""
+
+    def flush(self) -> bytes:
+        """The audio that is gathered; to be called at the end of a segment."""
+        if not self._gathered:
+            return b""
+        data = b"".join(self._gathered)
+        self._gathered, self._gathered_bytes = [], 0
+        pts = self._gathered_ms * CLOCK_PER_MS + START_TICKS
+        header = b"\0\0\1\xc0" + (len(data) + 8).to_bytes(2, "big") + b"\x84\x80\x05" + _pack_ticks(2, pts)
+        adaptation = _adaptation(pts, random_access=True) if self._video is None else _RANDOM_ACCESS
+        return self._with_tables(self._packets(AUDIO_PID, header + data, adaptation))
+
+    def _mux_video(self, tag: Tag) -> bytes:
+        packet = codecs.split_video(tag.payload)
+        config = self._video
+        if packet is None or config is None or packet.packet_type != codecs.CODED_FRAMES or packet.codec != config.codec:
+            return b""
+        frame = self._annex_b(packet.data, config, packet.key)
+        if not frame:
+            return b""
+        dts = tag.timestamp_ms * CLOCK_PER_MS + START_TICKS
+        pts = dts + max(packet.composition_ms, 0) * CLOCK_PER_MS
+        if pts == dts:
+            header = b"\0\0\1\xe0\0\0\x84\x80\x05" + _pack_ticks(2, pts)
+        else:
+            header = b"\0\0\1\xe0\0\0\x84\xc0\x0a" + _pack_ticks(3, pts) + _pack_ticks(1, dts)
+        packets = self._packets(VIDEO_PID, header + frame, _adaptation(dts, random_access=packet.key))
+        late = self._gathered and tag.timestamp_ms - self._gathered_ms >= AUDIO_PES_MS
+        before = self.flush() if late else b""
+        return before + self._with_tables(packets)
+
+    def _mux_audio(self, tag: Tag) -> bytes:
+        packet = codecs.split_audio(tag.payload)
+        if packet is None or packet.packet_type != codecs.CODED_FRAMES or not packet.data:
+            return b""
+        frame = packet.data
+        if packet.codec == "mp3":
+            if self._audio is None or self._audio.codec != "mp3":
+                self.set_audio(codecs.parse_audio_config(tag.payload))
+        elif self._audio is None or packet.codec != self._audio.codec:
+            return b""
+        if packet.codec == "aac":
+            size = len(frame) + ADTS_BYTES
+            if size > ADTS_FRAME_BYTES_MAX:
+                raise MediaError(f"an AAC frame of {size} bytes is too long")
+            frame = (self._adts | size << 13).to_bytes(ADTS_BYTES, "big") + frame
+        elif len(frame) > AUDIO_PES_BYTES_MAX:
+            raise MediaError(f"an MP3 frame of {len(frame)} bytes is too long")
+        ready = b""
+        if self._gathered and (
+            tag.timestamp_ms - self._gathered_ms >= AUDIO_PES_MS or self._gathered_bytes + len(frame) > AUDIO_PES_BYTES_MAX
+        ):
+            ready = self.flush()
+        if not self._gathered:
+            self._gathered_ms = tag.timestamp_ms
+        self._gathered.append(frame)
+        self._gathered_bytes += len(frame)
+        return ready
+
+    def _annex_b(self, data: bytes, config: VideoConfig, key: bool) -> bytes:
+        """The frame's NAL units with start codes, an access unit delimiter in front, and parameter sets if it is a key frame.
+
+        Parameter sets in the frame are newer than the configuration, so they replace it; delimiters in it are left out.
+        """
+        avc = config.codec == "h264"
+        delimiter_type, set_types = (AVC_AUD, _AVC_SETS) if avc else (HEVC_AUD, _HEVC_SETS)
+        parts = [_AVC_DELIMITER if avc else _HEVC_DELIMITER]
+        own_sets = False
+        for unit in _nal_units(data, config.nal_length_bytes):
+            nal_type = unit[0] & 0x1F if avc else unit[0] >> 1 & 0x3F
+            if nal_type == delimiter_type:
+                continue
+            own_sets = own_sets or nal_type in set_types
+            parts += (START_CODE, unit)
+        if len(parts) == 1:
+            return b""
+        if key and not own_sets:
+            parts.insert(1, self._parameter_sets)
+        return b"".join(parts)
+
+    def _packets(self, pid: int, pes: bytes, adaptation: bytes) -> bytes:
+        """A PES packet in transport packets (2.4.3.2), with the adaptation field in the first.
+
+        The packets are joined with the header of the ones in the middle between them, and the continuity counters are then
+        written over every 188th byte, so that the cost for each packet is a slice.
+        """
+        counter = self._counters[pid]
+        room = _BODY_BYTES - len(adaptation)
+        size = len(pes)
+        if size <= room:
+            self._counters[pid] = counter + 1 & 15
+            return (
+                struct.pack(">HBB", 0x4740 | pid >> 8, pid & 0xFF, 0x30 | counter) + _lengthened(adaptation, room - size) + pes
+            )
+        tail = (size - room) % _BODY_BYTES
+        middle_end = size - tail
+        header = b"\x47" + pid.to_bytes(2, "big") + b"\x10"
+        pieces = [adaptation + pes[:room]]
+        pieces += [pes[at : at + _BODY_BYTES] for at in range(room, middle_end, _BODY_BYTES)]
+        if tail:
+            pieces.append(_stuffing(_BODY_BYTES - tail) + pes[middle_end:])
+        count = len(pieces)
+        packets = bytearray(header + header.join(pieces))
+        packets[3::PACKET_BYTES] = (_COUNTERS * (count // 16 + 2))[counter : counter + count]
+        packets[1] |= 0x40  # payload_unit_start_indicator
+        packets[3] |= 0x20  # an adaptation field is there
+        if tail:
+            packets[3 - PACKET_BYTES] |= 0x20
+        self._counters[pid] = (counter + count) & 15
+        return bytes(packets)
+
+    def _change_tables(self) -> None:
+        self._tables = None
+        self._tables_due = True
+        self._version = self._version + 1 & 31
+
+    def _with_tables(self, packets: bytes) -> bytes:
+        """New tables go in front of the first frame that they describe."""
+        return self._pack_tables() + packets if self._tables_due else packets
+
+    def _pack_tables(self) -> bytes:
+        if self._tables is None:
+            streams = b""
+            if self._video is not None:
+                descriptor = _HEVC_DESCRIPTOR if self._video.codec == "hevc" else b""
+                streams += _pmt_entry(_stream(self._video), VIDEO_PID, descriptor)
+            if self._audio is not None:
+                streams += _pmt_entry(_stream(self._audio), AUDIO_PID, b"")
+            clock_pid = VIDEO_PID if self._video is not None else AUDIO_PID
+            pat = struct.pack(">HH", PROGRAM, 0xE000 | PMT_PID)
+            pmt = struct.pack(">HH", 0xE000 | clock_pid, 0xF000) + streams
+            self._tables = _section(0x00, 1, 0, pat), _section(0x02, PROGRAM, self._version, pmt)
+        self._tables_due = False
+        return b"".join(self._table_packet(pid, table) for pid, table in zip((0, PMT_PID), self._tables, strict=True))
+
+    def _table_packet(self, pid: int, table: bytes) -> bytes:
+        counter = self._counters[pid]
+        self._counters[pid] = counter + 1 & 15
+        packet = struct.pack(">HBBB", 0x4740 | pid >> 8, pid & 0xFF, 0x10 | counter, 0) + table
+        return packet.ljust(PACKET_BYTES, b"\xff")
+
+
+_AVC_SETS = frozenset({AVC_SPS, AVC_PPS})
+_HEVC_SETS = frozenset({codecs.HEVC_VPS, codecs.HEVC_SPS, codecs.HEVC_PPS})
+
+ADTS_BYTES = 7
+ADTS_FRAME_BYTES_MAX = (1 << 13) - 1
+"""The frame length of an ADTS header has 13 bits (ISO/IEC 14496-3, 1.A.2.2.2)."""
+
+
+def _adts_header(config: AudioConfig) -> int:
+    """The ADTS header as a number, with the frame length still 0 (ISO/IEC 14496-3, 1.A.2.2)."""
+    header = 0xFFF1  # syncword, MPEG-4, no CRC
+    header = header << 2 | config.object_type - 1
+    header = header << 4 | config.frequency_index
+    header = header << 4 | config.channel_configuration  # with the private bit in front, 0
+    header = header << 4  # original, home, copyright
+    header = header << 13  # frame length
+    return header << 13 | 0x7FF << 2  # buffer fullness of variable rate, one block
+
+
+def _stream(config: VideoConfig | AudioConfig | None) -> int:
+    """The stream type by which a configuration stands in the PMT; 0 for none."""
+    if config is None:
+        return 0
+    if isinstance(config, AudioConfig) and config.codec == "mp3":
+        return _MPEG1_AUDIO if config.sample_rate_hz >= 32_000 else _MPEG2_AUDIO
+    return _STREAM_TYPES[config.codec]
+
+
+def _nal_units(data: bytes, length_bytes: int) -> Iterable[bytes]:
+    """The units of a frame; raises MediaError if lengths and bytes do not agree."""
+    position, end = 0, len(data)
+    units = 0
+    while position < end:
+        start = position + length_bytes
+        if length_bytes == 4 and start <= end:
+            size = _unpack_32(data, position)[0]
+        else:
+            size = int.from_bytes(data[position:start], "big")
+        position = start + size
+        if position > end:
+            raise MediaError("a NAL unit is longer than its frame")
+        units += 1
+        if units > NAL_UNITS_MAX:
+            raise MediaError("a frame of too many NAL units")
+        if size:
+            yield data[start:position]
+
+
+def _adaptation(dts: int, *, random_access: bool) -> bytes:
+    """An adaptation field with the PCR (2.4.3.4)."""
+    base = dts - PCR_LEAD_TICKS & _TICKS_MASK
+    return struct.pack(">BBIH", 7, 0x50 if random_access else 0x10, base >> 1, (base & 1) << 15 | 0x7E00)
+
+
+_RANDOM_ACCESS = b"\x01\x40"
+"""An adaptation field that only says that a decoder can start here, which is so for every audio frame."""
+
+
+def _lengthened(adaptation: bytes, size: int) -> bytes:
+    """The adaptation field with so many bytes of stuffing."""
+    return bytes((adaptation[0] + size,)) + adaptation[1:] + b"\xff" * size
+
+
+def _stuffing(size: int) -> bytes:
+    """An adaptation field of so many bytes, 1 to 183, that says nothing."""
+    return b"\0" if size == 1 else bytes((size - 1, 0)) + b"\xff" * (size - 2)
+
+
+def _pack_ticks(prefix: int, ticks: int) -> bytes:
+    """A PTS or DTS field of a PES header (2.4.3.6)."""
+    ticks &= _TICKS_MASK
+    return struct.pack(">BHH", prefix << 4 | ticks >> 29 & 0x0E | 1, ticks >> 14 & 0xFFFE | 1, ticks << 1 & 0xFFFE | 1)
+
+
+def _pmt_entry(stream_type: int, pid: int, descriptor: bytes) -> bytes:
+    return struct.pack(">BHH", stream_type, 0xE000 | pid, 0xF000 | len(descriptor)) + descriptor
+
+
+def _section(table_id: int, number: int, version: int, body: bytes) -> bytes:
+    """A table section with its CRC (2.4.4.3, 2.4.4.8)."""
+    section = struct.pack(">BHHBBB", table_id, 0xB000 | len(body) + 9, number, 0xC1 | version << 1, 0, 0) + body
+    return section + _crc_32(section).to_bytes(4, "big")
+
+
+def _crc_32(data: bytes) -> int:
+    """Annex A's CRC; `zlib.crc32` runs the bits the other way."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x04C11DB7 if crc & 0x80000000 else crc << 1) & 0xFFFFFFFF
+    return crc
