@@ -44,10 +44,10 @@ def title(pid: int) -> str:
         return ""
 
 
-def cpu_s(pid: int) -> float:
-    """CPU time that the process has used, in user and in kernel mode, all threads."""
+def cpu_s(pid: int) -> tuple[float, float]:
+    """CPU time that the process has used, all threads: (in user and kernel mode together, in kernel mode)."""
     stat = _stat(pid)
-    return (int(stat[11]) + int(stat[12])) * TICK_S if stat else 0.0
+    return ((int(stat[11]) + int(stat[12])) * TICK_S, int(stat[12]) * TICK_S) if stat else (0.0, 0.0)
 
 
 def memory_bytes(pid: int) -> tuple[int, int]:
@@ -74,12 +74,14 @@ def busy_s(cpu: int) -> tuple[float, float]:
 class Usage:
     """What the processes used in one window.
 
-    worker: the process that does the media work; tree: all processes of the server together (memory as PSS).
+    worker: the process that does the media work (system: its part in the kernel); tree: all processes of the server
+    together (memory as PSS).
     others_percent: work of anybody else on the server's CPU, interrupts included; steal_percent: what the hypervisor took.
     """
 
     seconds: float
     worker_cpu_percent: float
+    worker_system_percent: float
     tree_cpu_percent: float
     worker_rss_mib: float
     worker_pss_mib: float
@@ -99,14 +101,17 @@ class Window:
 
     def end(self) -> Usage:
         """What was used since the beginning. A process that came or went meanwhile does not count."""
-        used = {each: cpu_s(each) - before for each, before in self._cpu_s.items()}
+        now = {each: cpu_s(each) for each in self._pids}
         busy, steal = (after - before for after, before in zip(busy_s(self._cpu), self._busy, strict=True))
         seconds = time.monotonic() - self._at
+        used = {each: after[0] - self._cpu_s[each][0] for each, after in now.items() if after[0]}
         whole = sum(used.values())
+        system = now[self._worker][1] - self._cpu_s[self._worker][1]
         rss, pss = memory_bytes(self._worker)
         return Usage(
             seconds=seconds,
-            worker_cpu_percent=used[self._worker] * 100 / seconds,
+            worker_cpu_percent=used.get(self._worker, 0.0) * 100 / seconds,
+            worker_system_percent=system * 100 / seconds,
             tree_cpu_percent=whole * 100 / seconds,
             worker_rss_mib=rss / MIB,
             worker_pss_mib=pss / MIB,

@@ -18,7 +18,10 @@ from benchmarks.load import Orders, cpu_s, raise_file_limit, say
 
 COUNT_MAX = 500
 STAGGER_S = 2.0
-"""Publishers start spread over a GOP, so that their key frames do not come all at once."""
+"""Publishers start spread over a GOP, so that neither their key frames nor their frames come all at once."""
+
+STAGGER_STEP = (5**0.5 - 1) / 2
+"""Each starts so much of a GOP after the one before, round and round: the golden ratio spreads any number of them evenly."""
 
 LISTEN_EVERY_S = 0.1
 """How often what servers send to their publishers (acknowledgements, pings) is read."""
@@ -64,7 +67,7 @@ class Publishers:
         start = time.monotonic()
         self._due: list[tuple[float, int]] = []
         for number, each in enumerate(self.publishers):
-            each.lap_at = start + number * STAGGER_S / count
+            each.lap_at = start + number * STAGGER_STEP % 1 * STAGGER_S
             each.backlog = self.packed[each.connection.stream].headers
             heapq.heappush(self._due, (each.lap_at, number))
 
@@ -178,7 +181,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", required=True, help="rtmp://host:port/app/stream-{n}[?vhost=domain&auth_key=...]")
     parser.add_argument("--count", type=int, default=1, help=f"publishers, 1 to {COUNT_MAX}")
-    parser.add_argument("--tick-ms", type=float, default=0, help="write once a tick what is due (default: each tag by itself)")
+    parser.add_argument(
+        "--tick-ms", type=float, default=0, help="all write what is due at common ticks (default: each tag at its own time)"
+    )
     parser.add_argument("--seconds", type=float, default=60, help="end after so long")
     parser.add_argument("--every", type=float, default=5, help="seconds between reports")
     parser.add_argument("--follow", action="store_true", help="report at each line on standard input, end with it")
