@@ -217,7 +217,8 @@ class ServerConnection(_Connection):
     def receive_data(self, data: bytes) -> list[ServerEvent]:
         """What the peer did with these bytes.
 
-        Raises RemoteProtocolError when it broke the protocol; nothing may be received after that.
+        Raises RemoteProtocolError when it broke the protocol; the events of this call are lost with it, and nothing may be
+        received after that.
         """
         if self._state is _State.FAILED:
             raise LocalProtocolError("bytes for a connection that has already failed")
@@ -248,8 +249,7 @@ class ServerConnection(_Connection):
                     events.append(MediaMessage(kind, message.timestamp, message.payload))
             else:
                 self._other(message, events)
-        if self.bytes_received - self._acknowledged >= self._peer_window // 2:
-            self._acknowledge()
+        self._acknowledge()
 
     def _other(self, message: Message, events: list[ServerEvent]) -> None:
         match message.type_id:
@@ -758,10 +758,14 @@ class ClientConnection(_Connection):
             events.append(ConnectAccepted(fields))
         elif name == "_error" and transaction == 1:
             events.append(ConnectRejected(code, description))
-        elif name == "_result" and transaction == self._create_transaction and isinstance(info, int | float):
-            self._on_stream_created(int(info))
-        elif name == "_error" and transaction == self._create_transaction:
+        elif transaction != self._create_transaction or not self._create_transaction:
+            return  # an answer to releaseStream or FCPublish, which change nothing
+        elif name == "_error":
             events.append(StatusReceived(code, "error", description))
+        elif name == "_result":
+            if not isinstance(info, int | float) or not 0 < info < 1 << 32:
+                raise RemoteProtocolError("answer to createStream without a stream id")
+            self._on_stream_created(int(info))
 
     def _on_stream_created(self, stream_id: int) -> None:
         self._stream_id = stream_id

@@ -36,7 +36,7 @@ class PublishRequested(msgspec.Struct, frozen=True):
 class PlayRequested(msgspec.Struct, frozen=True):
     """A client asks to play; answer with accept_play or reject_play.
 
-    start, duration: as on the wire, -2 and -1 by default (Adobe RTMP 1.0, 7.2.2.1).
+    start, duration: as on the wire, -2 and -1 by default (Adobe RTMP 1.0, 7.2.2.1); FFmpeg and librtmp multiply them by 1000.
     """
 
     name: str
