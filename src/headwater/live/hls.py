@@ -73,6 +73,7 @@ class HlsOutput:
         self._begun_at_s = 0.0
         self._last_ms = 0
         self._discontinuity = False
+        self._independent = True
         self._ended = False
         self._packed: tuple[bytes, bytes] | None = None
         self._waiting: list[asyncio.Future[None]] = []
@@ -107,7 +108,7 @@ class HlsOutput:
                 segments[cut:],
                 target_duration_s=self._target_duration_s,
                 discontinuity_sequence=self._breaks_gone + sum(segment.discontinuity for segment in segments[:cut]),
-                independent=True,
+                independent=self._independent,
                 ended=self._ended,
             )
             self._packed = plain, gzip.compress(plain, compresslevel=6, mtime=0)
@@ -175,6 +176,7 @@ class HlsOutput:
             if (start and length_ms >= wanted_ms) or length_ms >= LONGEST_SEGMENT * self._target_duration_s * 1000:
                 self._finish(tag.timestamp_ms)
                 self._begin(tag)
+                self._independent &= start
         elif start:
             self._begin(tag)
         else:
