@@ -1,78 +1,19 @@
-"""A real server of the API on a free port of the loopback, with its own database, for the official SDKs and for raw requests."""
+"""The API's server for the tests of this folder."""
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import threading
-from collections.abc import Coroutine, Iterator
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterator
 
 import pytest
-import uvicorn
 
-from headwater.cluster.embedded import EmbeddedCluster
-from headwater.domains.accounts import AccountService, NewAccount
-from headwater.domains.service import DomainService
-from headwater.domains.streams import StreamService
-from headwater.openapi.app import create_app
-from headwater.openapi.registry import Services
-from headwater.settings import Domains
-from headwater.store.database import Actor, Database
-
-T = TypeVar("T")
-
-
-class ApiServer:
-    """Runs everything on an event loop of its own thread; `do` lets a test act inside, beside the API."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))
-        self.endpoint = f"127.0.0.1:{self._socket.getsockname()[1]}"
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
-        self._thread.start()
-        assert self._ready.wait(30)
-
-    async def _run(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        try:
-            self.database = await Database.open(self._folder / "headwater.db")
-            self.cluster = EmbeddedCluster()
-            accounts = AccountService(self.database)
-            domains = DomainService(self.database, self.cluster, Domains())
-            streams = StreamService(self.database, self.cluster, domains.publisher)
-            self.services = Services(accounts, domains, streams)
-            self.account = await accounts.create("first", actor=Actor("test"))
-            self._server = uvicorn.Server(
-                uvicorn.Config(create_app(self.services), log_config=None, lifespan="off", server_header=False)
-            )
-        finally:
-            self._ready.set()
-        await self._server.serve(sockets=[self._socket])
-        await self.cluster.close()
-        await self.database.close()
-
-    def do(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the server's loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
-
-    def new_account(self, name: str) -> NewAccount:
-        return self.do(self.services.accounts.create(name, actor=Actor("test")))
-
-    def close(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(10)
-        self._socket.close()
-        assert not self._thread.is_alive()
+from support.api_clients import close_connections
+from support.api_server import ApiServer
 
 
 @pytest.fixture(scope="module")
 def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    """One server for a module; tests keep apart by the names of their domains."""
+    """One server for a module; tests keep apart by their accounts and the names of their domains."""
     server = ApiServer(tmp_path_factory.mktemp("api"))
     yield server
+    close_connections()
     server.close()

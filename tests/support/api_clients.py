@@ -13,8 +13,11 @@ from alibabacloud_live20161101.client import Client
 from alibabacloud_tea_openapi.models import Config
 from aliyunsdkcore.acs_exception.exceptions import ServerException
 from aliyunsdkcore.client import AcsClient
+from darabonba.core import DaraCore
 
 REGION = "cn-shanghai"
+
+_classic_clients: list[AcsClient] = []
 
 
 class Refusal(Exception):
@@ -65,6 +68,7 @@ def tea_v2(endpoint: str, key_id: str, secret: str) -> Caller:
 def classic(endpoint: str, key_id: str, secret: str) -> Caller:
     """The classic SDK: V1.0 (HMAC-SHA1)."""
     client = AcsClient(key_id, secret, REGION, auto_retry=False)
+    _classic_clients.append(client)
 
     def call(operation: str, **parameters: Any) -> dict[str, Any]:
         module = importlib.import_module(f"aliyunsdklive.request.v20161101.{operation}Request")
@@ -85,6 +89,13 @@ def classic(endpoint: str, key_id: str, secret: str) -> Caller:
         return answer
 
     return call
+
+
+def close_connections() -> None:
+    """Close the connections that the SDKs keep alive for the life of the process."""
+    for session in [*DaraCore._sessions.values(), *(client.session for client in _classic_clients)]:
+        session.close()
+    _classic_clients.clear()
 
 
 CLIENTS: dict[str, Callable[[str, str, str], Caller]] = {"tea-v3": tea, "tea-v2": tea_v2, "classic": classic}

@@ -1,0 +1,385 @@
+"""The seed's procedure through the official SDKs: add, bind, configure, forbid, resume, stop, delete. The media is made up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from headwater.access import policy as policies
+from headwater.access import presence
+from headwater.access.presence import StreamPresence
+from headwater.domains.rules import format_time
+from support.api_clients import CLIENTS, REGION, Caller, Refusal, tea
+from support.api_server import ApiServer
+
+
+@pytest.fixture(params=CLIENTS)
+def call(request: pytest.FixtureRequest, api_server: ApiServer) -> Caller:
+    """Each SDK with each signature that it can make, as an account of its own."""
+    account = api_server.new_account(f"{request.param}-{secrets.token_hex(4)}")
+    return CLIENTS[request.param](api_server.endpoint, account.access_key_id, account.access_key_secret)
+
+
+@pytest.fixture
+def current(api_server: ApiServer) -> Caller:
+    """The current SDK with its usual signature, for what does not depend on the client."""
+    account = api_server.new_account(f"current-{secrets.token_hex(4)}")
+    return tea(api_server.endpoint, account.access_key_id, account.access_key_secret)
+
+
+@pytest.fixture
+def names() -> tuple[str, str]:
+    """An ingest and a streaming domain that nobody has."""
+    token = secrets.token_hex(4)
+    return f"push-{token}.test", f"play-{token}.test"
+
+
+def add_pair(call: Caller, push: str, play: str) -> None:
+    call("AddLiveDomain", DomainName=push, LiveDomainType="liveEdge", Region=REGION, Scope="overseas")
+    call("AddLiveDomain", DomainName=play, LiveDomainType="liveVideo", Region=REGION)
+    call("AddLiveDomainMapping", PushDomain=push, PullDomain=play)
+
+
+def refusal(call: Caller, operation: str, **parameters: Any) -> tuple[str, int]:
+    with pytest.raises(Refusal) as caught:
+        call(operation, **parameters)
+    return caught.value.code, caught.value.status
+
+
+def go_live(api_server: ApiServer, push: str, play: str, stream: str = "cam") -> StreamPresence:
+    item = StreamPresence(
+        domain=play,
+        app="live",
+        stream=stream,
+        session=secrets.token_hex(4),
+        publish_domain=push,
+        publish_url=f"rtmp://{push}/live/{stream}",
+        published_at=time.time(),
+        client_ip="192.0.2.1",
+        server_ip="192.0.2.2",
+        node="node",
+        worker=0,
+        width=1280,
+        height=720,
+        frame_rate=25,
+        video_kbps=900,
+        audio_kbps=96,
+        video_codec_id=7,
+        audio_codec_id=10,
+    )
+    api_server.do(api_server.cluster.put(presence.stream_key(play, "live", stream), presence.encode(item)))
+    return item
+
+
+def policy(api_server: ApiServer, domain: str) -> policies.Policy | None:
+    entry = api_server.do(api_server.cluster.get(policies.policy_key(domain)))
+    return None if entry is None else policies.decode_policy(entry.value)
+
+
+def test_a_domain_is_added_shown_stopped_started_and_deleted(call: Caller, names: tuple[str, str]) -> None:
+    push, play = names
+    answer = call("AddLiveDomain", DomainName=push, LiveDomainType="liveEdge", Region=REGION, Scope="overseas")
+    assert answer["RequestId"] == answer["RequestId"].upper()
+    call("AddLiveDomain", DomainName=play, LiveDomainType="liveVideo", Region=REGION)
+    listed = call("DescribeLiveUserDomains")
+    assert (listed["PageNumber"], listed["PageSize"], listed["TotalCount"]) == (1, 20, 2)
+    assert [item["DomainName"] for item in listed["Domains"]["PageData"]] == [play, push]
+    item = listed["Domains"]["PageData"][1]
+    assert (item["LiveDomainStatus"], item["LiveDomainType"], item["RegionName"]) == ("online", "liveEdge", REGION)
+    detail = call("DescribeLiveDomainDetail", DomainName=push)["DomainDetail"]
+    assert (detail["DomainStatus"], detail["Region"], detail["Scope"]) == ("online", REGION, "overseas")
+    assert (detail["SSLProtocol"], detail["Cname"]) == ("off", item["Cname"])
+    datetime.strptime(detail["GmtCreated"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    call("StopLiveDomain", DomainName=push)
+    assert call("DescribeLiveDomainDetail", DomainName=push)["DomainDetail"]["DomainStatus"] == "offline"
+    assert call("DescribeLiveUserDomains", DomainStatus="offline")["TotalCount"] == 1
+    call("StartLiveDomain", DomainName=push)
+    assert call("DescribeLiveDomainDetail", DomainName=push)["DomainDetail"]["DomainStatus"] == "online"
+    call("DeleteLiveDomain", DomainName=push)
+    assert refusal(call, "DescribeLiveDomainDetail", DomainName=push) == ("InvalidDomain.NotFound", 404)
+    assert call("DescribeLiveUserDomains")["TotalCount"] == 1
+
+
+def test_domains_are_searched_and_paged(current: Caller) -> None:
+    token = secrets.token_hex(4)
+    for number in range(5):
+        kind = "liveEdge" if number % 2 else "liveVideo"
+        current("AddLiveDomain", DomainName=f"d{number}-{token}.test", LiveDomainType=kind, Region=REGION)
+    page = current("DescribeLiveUserDomains", PageNumber=2, PageSize=2)
+    assert [item["DomainName"] for item in page["Domains"]["PageData"]] == [f"d2-{token}.test", f"d3-{token}.test"]
+    assert (page["PageNumber"], page["PageSize"], page["TotalCount"]) == (2, 2, 5)
+    assert current("DescribeLiveUserDomains", PageNumber=9)["Domains"]["PageData"] == []
+    for search, text, count in (
+        ("fuzzy_match", token, 5),
+        ("pre_match", "d1", 1),
+        ("suf_match", ".test", 5),
+        ("full_match", token, 0),
+        ("full_match", f"d4-{token}.test", 1),
+    ):
+        assert current("DescribeLiveUserDomains", DomainName=text, DomainSearchType=search)["TotalCount"] == count
+    assert current("DescribeLiveUserDomains", LiveDomainType="liveEdge")["TotalCount"] == 2
+    assert current("DescribeLiveUserDomains", RegionName="cn-beijing")["TotalCount"] == 0
+
+
+def test_an_ingest_domain_is_bound_and_unbound(call: Caller, api_server: ApiServer, names: tuple[str, str]) -> None:
+    push, play = names
+    add_pair(call, push, play)
+    models = call("DescribeLiveDomainMapping", DomainName=push)["LiveDomainModels"]
+    assert models == {"LiveDomainModel": [{"DomainName": play, "Type": "vhost"}]}
+    models = call("DescribeLiveDomainMapping", DomainName=play)["LiveDomainModels"]
+    assert models == {"LiveDomainModel": [{"DomainName": push, "Type": "publish"}]}
+    bound = policy(api_server, push)
+    assert bound is not None
+    assert bound.streaming_domain == play
+    call("DeleteLiveDomainMapping", PushDomain=push, PullDomain=play)
+    assert call("DescribeLiveDomainMapping", DomainName=push)["LiveDomainModels"] == {"LiveDomainModel": []}
+
+
+def test_functions_are_set_read_and_deleted(call: Caller, api_server: ApiServer, names: tuple[str, str]) -> None:
+    push, play = names
+    add_pair(call, push, play)
+    args = [
+        {"argName": "auth_type", "argValue": "type_a"},
+        {"argName": "auth_key1", "argValue": "0123456789abcdef"},
+        {"argName": "ali_auth_delta", "argValue": 3600},
+    ]
+    header = [{"argName": "key", "argValue": "X-ü &=+*~"}, {"argName": "value", "argValue": "<1>"}]
+    functions = [
+        {"functionName": "aliauth", "functionArgs": args},
+        {"functionName": "set_resp_header", "functionArgs": header},
+    ]
+    text = json.dumps(functions, ensure_ascii=False)
+    call("BatchSetLiveDomainConfigs", DomainNames=f"{push},{play}", Functions=text, DryRun=True)
+    untouched = policy(api_server, play)
+    assert untouched is not None
+    assert untouched.signing.keys != ("0123456789abcdef",)
+    call("BatchSetLiveDomainConfigs", DomainNames=f"{push}, {play}", Functions=text)
+    for domain in names:
+        known = policy(api_server, domain)
+        assert known is not None
+        assert known.signing == policies.Signing(keys=("0123456789abcdef",), validity_s=3600)
+    configs = call("DescribeLiveDomainConfigs", DomainName=play, FunctionNames="aliauth,set_resp_header,unknown")
+    auth, resp = configs["DomainConfigs"]["DomainConfig"]
+    assert (auth["FunctionName"], auth["Status"], auth["ConfigId"].isdecimal()) == ("aliauth", "success", True)
+    assert {"ArgName": "ali_auth_delta", "ArgValue": "3600"} in auth["FunctionArgs"]["FunctionArg"]
+    assert resp["FunctionArgs"] == {
+        "FunctionArg": [{"ArgName": "key", "ArgValue": "X-ü &=+*~"}, {"ArgName": "value", "ArgValue": "<1>"}]
+    }
+    call("BatchDeleteLiveDomainConfigs", DomainNames=f"{push},{play}", FunctionNames="set_resp_header")
+    configs = call("DescribeLiveDomainConfigs", DomainName=play, FunctionNames="set_resp_header")
+    assert configs["DomainConfigs"] == {"DomainConfig": []}
+
+
+def test_a_dry_run_finds_faults_and_changes_nothing(current: Caller, names: tuple[str, str]) -> None:
+    push, play = names
+    add_pair(current, push, play)
+    before = current("DescribeLiveDomainConfigs", DomainName=play, FunctionNames="aliauth")["DomainConfigs"]
+    good = json.dumps([{"functionName": "aliauth", "functionArgs": [{"argName": "auth_type", "argValue": "no_auth"}]}])
+    bad = good.replace("no_auth", "type_z")
+    current("BatchSetLiveDomainConfigs", DomainNames=play, Functions=good, DryRun=True)
+    with pytest.raises(Refusal, match=r"InvalidArgValue\.Malformed"):
+        current("BatchSetLiveDomainConfigs", DomainNames=play, Functions=bad, DryRun=True)
+    assert current("DescribeLiveDomainConfigs", DomainName=play, FunctionNames="aliauth")["DomainConfigs"] == before
+
+
+def test_delays_have_the_documented_defaults_and_are_set(call: Caller, api_server: ApiServer, names: tuple[str, str]) -> None:
+    push, play = names
+    add_pair(call, push, play)
+    delays = call("DescribeLiveStreamDelayConfig", DomainName=play)
+    assert delays["LiveStreamRtmpDelayConfig"] == {"Delay": 2, "Level": "short"}
+    assert delays["LiveStreamFlvDelayConfig"] == {"Delay": 4, "Level": "medium"}
+    assert delays["LiveStreamHlsDelayConfig"] == {"Delay": 15, "Level": "long"}
+    call("SetLiveStreamDelayConfig", DomainName=play, HlsLevel="short", FlvDelay=7, FlvLevel="long")
+    delays = call("DescribeLiveStreamDelayConfig", DomainName=play)
+    assert delays["LiveStreamFlvDelayConfig"] == {"Delay": 7, "Level": ""}
+    assert delays["LiveStreamHlsDelayConfig"] == {"Delay": 3, "Level": "short"}
+    known = policy(api_server, play)
+    assert known is not None
+    assert (known.latency.flv_delay_s, known.latency.hls_delay_s) == (7, 3)
+    assert refusal(call, "SetLiveStreamDelayConfig", DomainName=push, FlvDelay=1) == ("IllegalOperation", 403)
+    assert refusal(call, "SetLiveStreamDelayConfig", DomainName=play, FlvDelay=9999) == ("InvalidFlvDelay", 400)
+    assert refusal(call, "SetLiveStreamDelayConfig", DomainName=play, HlsLevel="tiny") == ("InvalidHlsLevel", 400)
+
+
+def test_live_streams_are_listed(call: Caller, api_server: ApiServer, names: tuple[str, str]) -> None:
+    push, play = names
+    add_pair(call, push, play)
+    for stream in ("cam", "cam2", "other"):
+        go_live(api_server, push, play, stream)
+    answer = call("DescribeLiveStreamsOnlineList", DomainName=play)
+    assert (answer["PageNum"], answer["PageSize"], answer["TotalNum"], answer["TotalPage"]) == (1, 2000, 3, 1)
+    item = answer["OnlineInfo"]["LiveStreamOnlineInfo"][0]
+    assert (item["DomainName"], item["AppName"], item["StreamName"], item["PublishDomain"]) == (play, "live", "cam", push)
+    assert (item["ClientIp"], item["ServerIp"], item["PublishType"]) == ("192.0.2.1", "192.0.2.2", "edge")
+    assert (item["Width"], item["Height"], item["FrameRate"], item["Transcoded"]) == (1280, 720, 25, "no")
+    assert (item["VideoCodecId"], item["VideoDataRate"], item["AudioCodecId"], item["AudioDataRate"]) == (7, 900, 10, 96)
+
+    def streams(**parameters: Any) -> list[str]:
+        found = call("DescribeLiveStreamsOnlineList", DomainName=play, **parameters)["OnlineInfo"]["LiveStreamOnlineInfo"]
+        return [item["StreamName"] for item in found]
+
+    assert streams(StreamName="cam") == ["cam", "cam2"]
+    assert streams(StreamName="cam", QueryType="strict") == ["cam"]
+    assert streams(PageSize=2, PageNum=2) == ["other"]
+    assert streams(StreamType="raw") == ["cam", "cam2", "other"]
+    assert streams(StreamType="trans") == []
+    answer = call("DescribeLiveStreamsOnlineList", DomainName=play, OnlyStream="yes", StreamName="other")
+    entry = {name: value for name, value in answer["OnlineInfo"]["LiveStreamOnlineInfo"][0].items() if value is not None}
+    assert set(entry) == {"DomainName", "AppName", "StreamName", "PublishTime"}
+    assert refusal(call, "DescribeLiveStreamsOnlineList", DomainName=push) == ("IllegalOperation", 403)
+
+
+def test_the_history_of_pushes_is_listed(current: Caller, api_server: ApiServer, names: tuple[str, str]) -> None:
+    push, play = names
+    add_pair(current, push, play)
+    for stream in ("b", "a"):
+        item = go_live(api_server, push, play, stream)
+        api_server.do(api_server.services.streams._open(item))
+    api_server.do(api_server.services.streams._close([item.session]))
+    span = {"StartTime": format_time(time.time() - 60), "EndTime": format_time(time.time() + 60)}
+    answer = current("DescribeLiveStreamsPublishList", DomainName=play, OrderBy="stream_name_asc", PageNumber=1, **span)
+    first, second = answer["PublishInfo"]["LiveStreamPublishInfo"]
+    assert (answer["PageNum"], answer["TotalNum"], answer["TotalPage"]) == (1, 2, 1)
+    assert (first["StreamName"], second["StreamName"], second["StopTime"]) == ("a", "b", "")
+    assert first["StopTime"] >= first["PublishTime"]
+    assert (first["ClientAddr"], first["EdgeNodeAddr"], first["Transcoded"]) == ("192.0.2.1", "192.0.2.2", "no")
+    assert (
+        current("DescribeLiveStreamsPublishList", DomainName=play, StreamName="a", QueryType="strict", **span)["TotalNum"] == 1
+    )
+    assert current("DescribeLiveStreamsPublishList", DomainName=play, StreamType="trans", **span)["TotalNum"] == 0
+    late = {**span, "EndTime": span["StartTime"]}
+    assert refusal(current, "DescribeLiveStreamsPublishList", DomainName=play, **late) == ("InvalidEndTime.Mismatch", 400)
+    long = {**span, "StartTime": format_time(time.time() - 32 * 86400)}
+    assert refusal(current, "DescribeLiveStreamsPublishList", DomainName=play, **long) == ("InvalidTimeSpan", 400)
+    bad = {**span, "StartTime": "yesterday"}
+    assert refusal(current, "DescribeLiveStreamsPublishList", DomainName=play, **bad) == ("InvalidStartTime.Malformed", 400)
+
+
+def test_a_stream_is_forbidden_and_resumed(call: Caller, api_server: ApiServer, names: tuple[str, str]) -> None:
+    push, play = names
+    add_pair(call, push, play)
+    stream = {"DomainName": push, "AppName": "live", "StreamName": "cam", "LiveStreamType": "publisher"}
+    until = format_time(time.time() + 600)
+    call("ForbidLiveStream", **stream, ResumeTime=until)
+    answer = call("DescribeLiveStreamsBlockList", DomainName=play)
+    assert answer["StreamUrls"] == {"StreamUrl": [f"{play}/live/cam"]}
+    assert (answer["DomainName"], answer["PageNum"], answer["PageSize"], answer["TotalNum"]) == (play, 1, 2000, 1)
+    entry = api_server.do(api_server.cluster.get(policies.ban_key(play, "live", "cam")))
+    assert entry is not None
+    assert format_time(policies.decode_ban(entry.value).until_s) == until
+    assert refusal(call, "ForbidLiveStream", **stream) == ("ConfigAlreadyExists", 400)
+    call("ResumeLiveStream", **stream)
+    assert call("DescribeLiveStreamsBlockList", DomainName=play)["StreamUrls"] == {"StreamUrl": []}
+    assert api_server.do(api_server.cluster.get(policies.ban_key(play, "live", "cam"))) is None
+    call("ForbidLiveStream", **stream)
+    call("ResumeLiveStream", **{**stream, "AppName": "*"})
+    assert call("DescribeLiveStreamsBlockList", DomainName=play)["TotalNum"] == 0
+
+
+def test_a_stream_can_be_cut_once(current: Caller, api_server: ApiServer, names: tuple[str, str]) -> None:
+    push, play = names
+    add_pair(current, push, play)
+
+    stream = {"DomainName": push, "AppName": "live", "StreamName": "cam", "LiveStreamType": "publisher"}
+
+    async def cut() -> policies.Kick:
+        events = api_server.cluster.subscribe(policies.KICK_SUBJECT)
+        await asyncio.to_thread(current, "ForbidLiveStream", **stream, Oneshot="yes")
+        return policies.decode_kick((await anext(events)).payload)
+
+    assert api_server.do(cut()) == policies.Kick(play, "live", "cam")
+    assert current("DescribeLiveStreamsBlockList", DomainName=play)["TotalNum"] == 0
+
+
+def test_what_cannot_be_is_refused_with_the_services_code(
+    current: Caller, api_server: ApiServer, names: tuple[str, str]
+) -> None:
+    push, play = names
+    add_pair(current, push, play)
+    add = {"LiveDomainType": "liveVideo", "Region": REGION}
+    assert refusal(current, "AddLiveDomain", DomainName=play, **add) == ("DomainAlreadyExist", 400)
+    assert refusal(current, "AddLiveDomain", DomainName="*.a.test", **add) == ("InvalidDomainName.Malformed", 400)
+    assert refusal(current, "AddLiveDomain", DomainName="x.a.test", **{**add, "Region": "moon"}) == ("InvalidRegion", 400)
+    assert refusal(current, "AddLiveDomain", DomainName="x.a.test", **{**add, "LiveDomainType": "x"}) == (
+        "InvalidLiveDomainType",
+        400,
+    )
+    assert refusal(current, "AddLiveDomain", DomainName="x.a.test", **add, TopLevelDomain="y") == ("NotImplemented", 501)
+    tag = [{"Key": "a", "Value": "b"}]
+    assert refusal(current, "AddLiveDomain", DomainName="x.a.test", **add, Tag=tag) == (
+        "NotImplemented",
+        501,
+    )
+    for operation in ("StartLiveDomain", "StopLiveDomain", "DeleteLiveDomain", "DescribeLiveDomainMapping"):
+        assert refusal(current, operation, DomainName="nobody.test") == ("InvalidDomain.NotFound", 404)
+    other = f"other-{push}"
+    current("AddLiveDomain", DomainName=other, LiveDomainType="liveEdge", Region="cn-beijing")
+    for pair, code in (
+        ((play, play), ("InvalidPushDomain", 400)),
+        ((push, push), ("InvalidPullDomain", 400)),
+        ((push, play), ("PushDomainAlreadyMapped", 400)),
+        ((other, play), ("DomainRegionMismatch", 400)),
+    ):
+        assert refusal(current, "AddLiveDomainMapping", PushDomain=pair[0], PullDomain=pair[1]) == code
+    unbound = refusal(current, "DeleteLiveDomainMapping", PushDomain=other, PullDomain=play)
+    assert unbound == ("DomainMapping.NotFound", 404)
+    stream = {"AppName": "live", "StreamName": "cam", "LiveStreamType": "publisher"}
+    assert refusal(current, "ForbidLiveStream", DomainName=other, **stream) == ("IllegalOperation", 403)
+    assert refusal(current, "ForbidLiveStream", DomainName=push, **stream, ResumeTime="x") == (
+        "InvalidResumeTime.Malformed",
+        400,
+    )
+    assert refusal(current, "ForbidLiveStream", DomainName=push, **{**stream, "LiveStreamType": "player"}) == (
+        "InvalidLiveStreamType",
+        400,
+    )
+    many = ",".join(f"d{number}.test" for number in range(51))
+    assert refusal(current, "BatchDeleteLiveDomainConfigs", DomainNames=many, FunctionNames="aliauth") == (
+        "DomainNameOverLimit",
+        400,
+    )
+    functions = {"DomainNames": play, "Functions": "{"}
+    assert refusal(current, "BatchSetLiveDomainConfigs", **functions) == ("InvalidFunctions.Malformed", 400)
+    missing = json.dumps([{"functionName": "set_resp_header", "functionArgs": [], "configId": 999999}])
+    assert refusal(current, "BatchSetLiveDomainConfigs", DomainNames=play, Functions=missing) == ("ConfigNotFound", 404)
+    assert refusal(current, "DescribeLiveUserDomains", PageSize=51) == ("InvalidPageSize", 400)
+
+
+def test_the_twenty_first_domain_is_over_the_quota(current: Caller) -> None:
+    token = secrets.token_hex(4)
+    for number in range(20):
+        current("AddLiveDomain", DomainName=f"d{number}-{token}.test", LiveDomainType="liveEdge", Region=REGION)
+    more = {"DomainName": f"more-{token}.test", "LiveDomainType": "liveEdge", "Region": REGION}
+    assert refusal(current, "AddLiveDomain", **more) == ("QuotaExceeded.Domain", 400)
+
+
+def test_an_operation_that_is_not_built_says_so(current: Caller) -> None:
+    assert refusal(current, "DescribeLiveDomainLimit", DomainName="a.test") == ("NotImplemented", 501)
+
+
+def test_nobody_sees_or_touches_anothers_domains(current: Caller, api_server: ApiServer, names: tuple[str, str]) -> None:
+    push, play = names
+    add_pair(current, push, play)
+    account = api_server.new_account(f"stranger-{push.removesuffix('.test')}")
+    stranger = tea(api_server.endpoint, account.access_key_id, account.access_key_secret)
+    gone = ("InvalidDomain.NotFound", 404)
+    assert stranger("DescribeLiveUserDomains")["TotalCount"] == 0
+    for operation in ("DescribeLiveDomainDetail", "StopLiveDomain", "DeleteLiveDomain", "DescribeLiveStreamsBlockList"):
+        assert refusal(stranger, operation, DomainName=play) == gone
+    assert refusal(stranger, "DescribeLiveDomainConfigs", DomainName=play, FunctionNames="aliauth") == gone
+    assert refusal(stranger, "BatchDeleteLiveDomainConfigs", DomainNames=play, FunctionNames="aliauth") == gone
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_wrong_key_is_refused(client: str, api_server: ApiServer) -> None:
+    nobody = CLIENTS[client](api_server.endpoint, "nobody", "x")
+    assert refusal(nobody, "DescribeLiveUserDomains") == ("InvalidAccessKeyId.NotFound", 404)
+    wrong = CLIENTS[client](api_server.endpoint, api_server.account.access_key_id, "wrong")
+    code = "InvalidAccessKeySecret" if client == "classic" else "SignatureDoesNotMatch"  # the classic client's own finding
+    assert refusal(wrong, "DescribeLiveUserDomains") == (code, 400)

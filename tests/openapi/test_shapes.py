@@ -1,0 +1,138 @@
+"""Every operation takes the parameters and gives the response that the SDKs know, name by name (`operation_shapes.json`)."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import httpx
+import msgspec
+import pytest
+
+from headwater.access import presence
+from headwater.access.presence import StreamPresence
+from headwater.domains.rules import format_time
+from headwater.openapi.operations import OPERATIONS
+from support.api_server import ApiServer
+from support.api_signer import v1_parameters, v3_headers
+
+SHAPES: dict[str, Any] = json.loads(Path(__file__).with_name("operation_shapes.json").read_text())
+IGNORED = {"CheckUrl"}
+"""An origin's health check: a live domain here has no origin."""
+
+PUSH, PLAY, BARE = "push.shapes.test", "play.shapes.test", "bare.shapes.test"
+STREAM = {"DomainName": PUSH, "AppName": "live", "StreamName": "cam", "LiveStreamType": "publisher"}
+SPAN = {"StartTime": format_time(time.time() - 600), "EndTime": format_time(time.time() + 600)}
+FUNCTION = json.dumps([{"functionName": "range", "functionArgs": [{"argName": "enable", "argValue": "on"}]}])
+
+CALLS: list[tuple[str, dict[str, str]]] = [
+    ("AddLiveDomain", {"DomainName": BARE, "LiveDomainType": "liveVideo", "Region": "cn-shanghai"}),
+    ("StopLiveDomain", {"DomainName": BARE}),
+    ("StartLiveDomain", {"DomainName": BARE}),
+    ("DeleteLiveDomain", {"DomainName": BARE}),
+    ("DescribeLiveUserDomains", {}),
+    ("DescribeLiveDomainDetail", {"DomainName": PLAY}),
+    ("DeleteLiveDomainMapping", {"PushDomain": PUSH, "PullDomain": PLAY}),
+    ("AddLiveDomainMapping", {"PushDomain": PUSH, "PullDomain": PLAY}),
+    ("DescribeLiveDomainMapping", {"DomainName": PLAY}),
+    ("BatchSetLiveDomainConfigs", {"DomainNames": PLAY, "Functions": FUNCTION}),
+    ("DescribeLiveDomainConfigs", {"DomainName": PLAY, "FunctionNames": "aliauth,range"}),
+    ("BatchDeleteLiveDomainConfigs", {"DomainNames": PLAY, "FunctionNames": "range"}),
+    ("SetLiveStreamDelayConfig", {"DomainName": PLAY, "HlsDelay": "9"}),
+    ("DescribeLiveStreamDelayConfig", {"DomainName": PLAY}),
+    ("DescribeLiveStreamsOnlineList", {"DomainName": PLAY}),
+    ("DescribeLiveStreamsPublishList", {"DomainName": PLAY, **SPAN}),
+    ("ForbidLiveStream", STREAM),
+    ("DescribeLiveStreamsBlockList", {"DomainName": PLAY}),
+    ("ResumeLiveStream", STREAM),
+]
+"""Every operation that works, in an order in which all of them succeed and no list is empty."""
+
+
+@pytest.fixture(scope="module")
+def answers(api_server: ApiServer) -> dict[str, tuple[dict[str, Any], ElementTree.Element]]:
+    """What each operation really answers, as JSON (V3) and as XML (V1.0, which has it by default)."""
+    key = (api_server.account.access_key_id, api_server.account.access_key_secret)
+    with httpx.Client(base_url=f"http://{api_server.endpoint}") as client:
+
+        def call_v3(action: str, parameters: dict[str, str]) -> dict[str, Any]:
+            headers = v3_headers(action, parameters, *key, host=api_server.endpoint)
+            response = client.post("/", params=parameters, headers=headers)
+            assert response.status_code == 200, response.text
+            answer: dict[str, Any] = response.json()
+            return answer
+
+        def call_v1(action: str, parameters: dict[str, str]) -> ElementTree.Element:
+            response = client.get("/", params=v1_parameters(action, parameters, *key))
+            assert response.status_code == 200, response.text
+            return ElementTree.fromstring(response.content)
+
+        for domain, kind in ((PUSH, "liveEdge"), (PLAY, "liveVideo")):
+            call_v3("AddLiveDomain", {"DomainName": domain, "LiveDomainType": kind, "Region": "cn-shanghai"})
+        call_v3("AddLiveDomainMapping", {"PushDomain": PUSH, "PullDomain": PLAY})
+        item = StreamPresence(
+            PLAY, "live", "cam", "session", PUSH, f"rtmp://{PUSH}/live/cam", time.time(), "192.0.2.1", "192.0.2.2", "node", 0
+        )
+        api_server.do(api_server.cluster.put(presence.stream_key(PLAY, "live", "cam"), presence.encode(item)))
+        api_server.do(api_server.services.streams._open(item))
+        found_json = {action: call_v3(action, parameters) for action, parameters in CALLS}
+        found_xml = {action: call_v1(action, parameters) for action, parameters in CALLS}
+    return {action: (found_json[action], found_xml[action]) for action, _ in CALLS}
+
+
+def check_json(shape: Any, value: Any, where: str) -> None:
+    match shape:
+        case dict():
+            assert isinstance(value, dict), where
+            assert sorted(value) == sorted(shape), where
+            for name, inner in shape.items():
+                check_json(inner, value[name], f"{where}.{name}")
+        case [inner]:
+            assert isinstance(value, list), where
+            assert value, f"{where} is empty, so its items are not checked"
+            for item in value:
+                check_json(inner, item, f"{where}[]")
+        case "int":
+            assert type(value) is int, where
+        case "str":
+            assert type(value) is str, where
+        case _:
+            raise AssertionError(f"{where}: unknown type {shape}")
+
+
+def check_xml(shape: Any, elements: list[ElementTree.Element], where: str) -> None:
+    match shape:
+        case dict():
+            assert len(elements) == 1, where
+            assert {child.tag for child in elements[0]} == set(shape), where
+            for name, inner in shape.items():
+                check_xml(inner, elements[0].findall(name), f"{where}/{name}")
+        case [inner]:
+            for element in elements:
+                check_xml(inner, [element], where)
+        case "int":
+            assert (elements[0].text or "").isdecimal(), where
+
+
+def test_every_operation_that_works_is_looked_at() -> None:
+    assert set(SHAPES) == set(OPERATIONS) == {action for action, _ in CALLS}
+
+
+@pytest.mark.parametrize("action", sorted(SHAPES))
+def test_the_response_is_the_one_that_the_sdk_knows(
+    action: str, answers: dict[str, tuple[dict[str, Any], ElementTree.Element]]
+) -> None:
+    as_json, as_xml = answers[action]
+    check_json(SHAPES[action]["response"], as_json, action)
+    assert as_xml.tag == f"{action}Response"
+    check_xml(SHAPES[action]["response"], [as_xml], action)
+
+
+@pytest.mark.parametrize("action", sorted(SHAPES))
+def test_the_request_has_the_parameters_that_the_sdk_sends(action: str) -> None:
+    fields = msgspec.structs.fields(OPERATIONS[action].request_type)
+    assert {field.encode_name for field in fields if field.required} == set(SHAPES[action]["required"])
+    assert {field.encode_name for field in fields if not field.required} == set(SHAPES[action]["optional"]) - IGNORED
