@@ -137,7 +137,11 @@ class RequestReader:
 
 def pack_head(status: int, headers: tuple[tuple[str, str], ...], now_s: float, version: str = "1.1") -> bytes:
     """Status line and headers, with a Date. Values must not come from a client unchecked."""
-    lines = [f"HTTP/{version} {status} {_phrase(status)}", f"Date: {email.utils.formatdate(now_s, usegmt=True)}", "Server: Headwater"]
+    lines = [
+        f"HTTP/{version} {status} {_phrase(status)}",
+        f"Date: {email.utils.formatdate(now_s, usegmt=True)}",
+        "Server: Headwater",
+    ]
     lines += [f"{name}: {value}" for name, value in headers]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
