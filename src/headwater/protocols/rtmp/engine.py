@@ -471,7 +471,11 @@ class ServerConnection(_Connection):
         events.append(PlayRequested(name, start, duration, reset, stream_id))
 
     def accept_play(self) -> None:
-        """Let the client play; media may be sent from now on."""
+        """Let the client play; media may be sent from now on.
+
+        The data messages |RtmpSampleAccess and NetStream.Data.Start are left out: only the Flash player wanted them, and FFmpeg
+        takes them for one more stream.
+        """
         request = self._decide(_Role.PLAY_ASKED, "accept_play")
         self._accepted.add(_Role.PLAYING)
         if request is None:
@@ -483,9 +487,6 @@ class ServerConnection(_Connection):
         if request.reset:
             self._status(stream_id, "NetStream.Play.Reset", f"Playing and resetting {name}.")
         self._status(stream_id, "NetStream.Play.Start", f"Started playing {name}.")
-        size = self.chunk_size_out
-        self._out.append(pack_data("|RtmpSampleAccess", True, True, stream_id=stream_id, chunk_size=size))
-        self._out.append(pack_data("onStatus", {"code": "NetStream.Data.Start"}, stream_id=stream_id, chunk_size=size))
 
     def reject_play(self, description: str, code: str = "NetStream.Play.StreamNotFound") -> None:
         """Refuse to let the client play."""
