@@ -336,8 +336,10 @@ async def asgi(api_server: ApiServer, messages: list[Message], hang: bool = Fals
     return sent
 
 
-async def test_a_client_that_leaves_while_it_sends_is_not_answered(api_server: ApiServer) -> None:
-    assert await asgi(api_server, [{"type": "http.request", "body": b"a", "more_body": True}]) == []
+async def test_a_client_that_leaves_while_it_sends_stands_in_the_log(api_server: ApiServer) -> None:
+    with capture_logs() as logs:
+        await asgi(api_server, [{"type": "http.request", "body": b"a", "more_body": True}])
+    assert [(line["event"], line["code"], line["status"]) for line in logs] == [("api_request", "ClientLeft", 499)]
 
 
 async def test_a_body_that_comes_too_slowly_ends_the_connection(api_server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:

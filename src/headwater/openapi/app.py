@@ -35,6 +35,7 @@ from headwater.openapi.errors import (
     access_key_inactive,
     access_key_not_found,
     api_not_found,
+    client_left,
     internal_error,
     nonce_used,
     not_implemented,
@@ -58,11 +59,7 @@ def create_app(services: Services, clock: Callable[[], float] = time.time) -> St
     """The application; it answers any method on any path, so that no client ever meets an error that it cannot read."""
 
     async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        try:
-            response = await _Exchange(services, clock, request).respond()
-        except ClientDisconnect:
-            return  # it went while it sent its body; there is nobody to answer
+        response = await _Exchange(services, clock, Request(scope, receive)).respond()
         await response(scope, receive, send)
 
     async def unrouted(request: Request, _: Exception) -> Response:
@@ -86,15 +83,13 @@ class _Exchange:
         }
 
     async def respond(self) -> Response:
-        """The answer, whatever happens. Raises ClientDisconnect when there is nobody to give it to."""
+        """The answer, whatever happens."""
         started = time.monotonic()
         code = ""
         try:
             answer = await self._serve()
         except (ApiError, DomainError) as error:
             code, answer = error.code, self._refuse(error)
-        except ClientDisconnect:
-            raise
         except Exception:
             _log.exception("api_failed", **self._known)
             code, answer = "InternalError", self._refuse(internal_error())
@@ -136,6 +131,8 @@ class _Exchange:
                         raise request_too_large(BODY_MAX_BYTES)
         except TimeoutError:
             raise request_timeout() from None
+        except ClientDisconnect:
+            raise client_left() from None
         return bytes(body)
 
     async def _authenticate(self, signed: SignedRequest) -> Call:

@@ -64,6 +64,11 @@ def request_timeout() -> ApiError:
     return ApiError("RequestTimeout", 408, "The body of the request was not received in time.")
 
 
+def client_left() -> ApiError:
+    """The client went away while it sent its body; nobody but the log reads this."""
+    return ApiError("ClientLeft", 499, "The client closed the connection before its request was complete.")
+
+
 def access_key_not_found() -> ApiError:
     """Nobody has this access key."""
     return ApiError("InvalidAccessKeyId.NotFound", 404, "Specified access key is not found.")
