@@ -77,6 +77,7 @@ class Encoder:
         """End the program without a word to the server."""
         self.process.kill()
         self.process.wait()
+        self._log.close()
 
     def stop(self) -> None:
         """End the program as Ctrl-C does, which closes the stream in order."""

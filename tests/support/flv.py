@@ -90,6 +90,8 @@ class FlvReader:
 
 def check_start(tags: list[FlvTag]) -> None:
     """What a late joiner must get: metadata, then sequence headers, then a key frame before any other frame of video."""
+    # RTMP servers say this before the stream's own metadata.
+    tags = [tag for tag in tags if tag.kind != SCRIPT or tag.is_metadata]
     assert tags, "no tags"
     assert tags[0].is_metadata, f"the first tag is no metadata: {tags[0]}"
     videos = [tag for tag in tags if tag.kind == VIDEO]

@@ -67,7 +67,7 @@ def watch(source: str | BytesIO, *, frames: int = 20, timeout_s: float = 15.0, *
             videos[0].thread_count = 1
         if audios:
             seen.audio_codec = audios[0].codec_context.name.removesuffix("float")
-        for packet in container.demux():
+        for packet in container.demux(*videos[:1], *audios[:1]):
             for frame in packet.decode():
                 if isinstance(frame, av.video.frame.VideoFrame):
                     assert frame.time is not None
@@ -226,11 +226,11 @@ class HttpViewer(Viewer):
             self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
         self._connection.connect()
         self._socket: socket.socket = self._connection.sock
-        self._target = f"{parts.path}?{parts.query}"
+        self._path = f"{parts.path}?{parts.query}"
         super().__init__(url)
 
     def _receive(self) -> Iterator[FlvTag]:
-        self._connection.request("GET", self._target, headers=self._headers)
+        self._connection.request("GET", self._path, headers=self._headers)
         response = self._connection.getresponse()
         self.headers = {name.lower(): value for name, value in response.getheaders()}
         self.status = response.status
@@ -261,13 +261,16 @@ class WebSocketViewer(Viewer):
     """WebSocket-FLV."""
 
     def __init__(self, url: str) -> None:
-        self._socket = websockets.sync.client.connect(
-            url,
-            ssl=insecure() if url.startswith("wss") else None,
-            max_size=None,
-            compression=None,
-            proxy=None,
-            open_timeout=10,
+        self._stack = contextlib.ExitStack()
+        self._socket = self._stack.enter_context(
+            websockets.sync.client.connect(
+                url,
+                ssl=insecure() if url.startswith("wss") else None,
+                max_size=None,
+                compression=None,
+                proxy=None,
+                open_timeout=10,
+            )
         )
         super().__init__(url)
 
@@ -281,7 +284,7 @@ class WebSocketViewer(Viewer):
         reader.finish()
 
     def _shut(self) -> None:
-        self._socket.close()
+        self._stack.close()
 
 
 class RtmpViewer(Viewer):

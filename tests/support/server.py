@@ -19,6 +19,8 @@ from typing import Any
 from support.ports import free_port
 from support.wait import until
 
+PROGRAM = (sys.executable, "-m", "headwater")
+
 LISTENERS = ("rtmp", "rtmps", "http", "https", "api", "console", "metrics")
 
 READY_TIMEOUT_S = 30.0
@@ -63,7 +65,7 @@ class Server:
         flags = [flag for name, value in self.settings.items() if value is not None for flag in ("--set", f"{name}={value}")]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "headwater", "up", "--data-dir", str(data_dir), *flags],
+                [*PROGRAM, "up", "--data-dir", str(data_dir), *flags],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -106,7 +108,7 @@ class Server:
     def run(self, *arguments: str) -> str:
         """Run another `headwater` command on this server's data and return what it prints."""
         done = subprocess.run(
-            [sys.executable, "-m", "headwater", *arguments, "--data-dir", str(self.data_dir)],
+            [*PROGRAM, *arguments, "--data-dir", str(self.data_dir)],
             capture_output=True,
             text=True,
             timeout=30,

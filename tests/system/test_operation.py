@@ -67,7 +67,7 @@ def test_metrics_follow_what_happens(server: Server, pair: Pair, clip: list[FlvT
 
 
 def test_a_jump_of_a_slow_viewer_is_counted(server: Server, pair: Pair, clip: list[FlvTag]) -> None:
-    pair.session(viewer_lag_s=1, flush="realtime")
+    pair.session(viewer_lag=1, flush="realtime")
     before = total(server, "headwater_viewer_jumps_total")
     with TagPush(pair.push_url()) as push:
         push.send(clip[:40])

@@ -22,7 +22,7 @@ def test_a_second_push_is_refused(live: Pair) -> None:
 
 def test_ffmpeg_sees_that_its_push_is_refused(live: Pair) -> None:
     with ffmpeg_push(live.push_url()) as second:
-        assert "already being published" in wait_refused(second)
+        assert "Server error: the stream is being published" in wait_refused(second)
 
 
 def test_a_silent_publisher_is_taken_over(pair: Pair, clip: list[FlvTag]) -> None:
