@@ -31,11 +31,11 @@ class BitReader:
 
     def ue(self) -> int:
         """An unsigned Exp-Golomb number."""
-        zeros = 0
-        while not self.u(1):
-            zeros += 1
-            if zeros > EXP_GOLOMB_ZEROS_MAX:
-                raise MediaError("an Exp-Golomb number is too long")
+        rest = self._value & ((1 << self._left) - 1)
+        zeros = self._left - rest.bit_length()
+        if zeros > EXP_GOLOMB_ZEROS_MAX:
+            raise MediaError("an Exp-Golomb number is too long")
+        self.u(zeros + 1)
         return (1 << zeros) - 1 + self.u(zeros)
 
     def se(self) -> int:

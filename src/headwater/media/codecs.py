@@ -304,8 +304,11 @@ def parse_audio_config(payload: bytes) -> AudioConfig | None:
 OPUS_RATE_HZ = 48_000
 """Opus always decodes to this (RFC 7845, 5.1)."""
 
-SPS_BYTES_MAX = 4096
-"""Only so much of a sequence parameter set is looked at: what we need comes after scaling lists of 1 KiB at most."""
+SPS_BYTES_MAX = 1024
+"""Only so much of a sequence parameter set is looked at: what we need comes after 768 short numbers at most."""
+
+PARAMETER_SETS_BYTES_MAX = 64 * 1024
+"""Encoders send some hundred bytes; they go in front of every key frame of a transport stream, to every viewer."""
 
 
 def _parse_avc(record: bytes) -> VideoConfig:
@@ -318,7 +321,7 @@ def _parse_avc(record: bytes) -> VideoConfig:
     if not sps or not pps:
         raise MediaError("an AVC configuration without parameter sets")
     width, height, profile, level = _parse_avc_sps(sps[0])
-    return VideoConfig("h264", CODEC_AVC, width, height, profile, level, nal_length_bytes, (*sps, *pps))
+    return VideoConfig("h264", CODEC_AVC, width, height, profile, level, nal_length_bytes, _checked_sets(*sps, *pps))
 
 
 _CHROMA_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
@@ -400,7 +403,7 @@ def _parse_hevc(record: bytes) -> VideoConfig:
     if not units[HEVC_SPS] or not units[HEVC_PPS]:
         raise MediaError("an HEVC configuration without parameter sets")
     width, height, profile, level = _parse_hevc_sps(units[HEVC_SPS][0])
-    sets = (*units[HEVC_VPS], *units[HEVC_SPS], *units[HEVC_PPS])
+    sets = _checked_sets(*units[HEVC_VPS], *units[HEVC_SPS], *units[HEVC_PPS])
     return VideoConfig("hevc", CODEC_HEVC, width, height, profile, level, nal_length_bytes, sets)
 
 
@@ -495,6 +498,12 @@ def _checked_size(width: int, height: int) -> tuple[int, int]:
     if not (0 < width <= PICTURE_EDGE_MAX and 0 < height <= PICTURE_EDGE_MAX):
         raise MediaError(f"a picture of {width}x{height}")
     return width, height
+
+
+def _checked_sets(*sets: bytes) -> tuple[bytes, ...]:
+    if sum(map(len, sets)) > PARAMETER_SETS_BYTES_MAX:
+        raise MediaError("parameter sets are too long")
+    return sets
 
 
 def _unescape(nal: bytes) -> bytes:

@@ -34,7 +34,7 @@ def pack_tag(kind: int, timestamp_ms: int, payload: bytes) -> bytes:
     if size > PAYLOAD_BYTES_MAX:
         raise MediaError(f"an FLV tag cannot hold {size} bytes")
     timestamp = (timestamp_ms & 0xFFFFFF) << 8 | timestamp_ms >> 24 & 0xFF
-    return _pack_header(kind << 24 | size, timestamp) + payload + _pack_size(size + _TAG_HEADER_BYTES)
+    return b"".join((_pack_header(kind << 24 | size, timestamp), payload, _pack_size(size + _TAG_HEADER_BYTES)))
 
 
 class Reader:

@@ -166,6 +166,8 @@ class TsMuxer:
             return b""
         frame = packet.data
         if packet.codec == "mp3":
+            if len(frame) > AUDIO_PES_BYTES_MAX:
+                raise MediaError(f"an MP3 frame of {len(frame)} bytes is too long")
             if self._audio is None or self._audio.codec != "mp3":
                 self.set_audio(codecs.parse_audio_config(tag.payload))
         elif self._audio is None or packet.codec != self._audio.codec:
@@ -175,8 +177,6 @@ class TsMuxer:
             if size > ADTS_FRAME_BYTES_MAX:
                 raise MediaError(f"an AAC frame of {size} bytes is too long")
             frame = (self._adts | size << 13).to_bytes(ADTS_BYTES, "big") + frame
-        elif len(frame) > AUDIO_PES_BYTES_MAX:
-            raise MediaError(f"an MP3 frame of {len(frame)} bytes is too long")
         ready = b""
         if self._gathered and (
             tag.timestamp_ms - self._gathered_ms >= AUDIO_PES_MS or self._gathered_bytes + len(frame) > AUDIO_PES_BYTES_MAX
