@@ -6,10 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.media import flv
-from headwater.media.hls import SEGMENT_MS_MAX, Segment, Segmenter, media_playlist, playlist_rule, rounded_s
-from headwater.media.tag import AUDIO, SCRIPT, VIDEO, Flags, Tag
-from support.media_clips import flv_clip
+from headwater.media.hls import Segment, media_playlist, playlist_rule, rounded_s
 
 
 @pytest.mark.parametrize(
@@ -58,51 +55,3 @@ def test_no_segment_is_longer_than_the_target_duration_says(durations: list[int]
     stated = int(text.partition("#EXT-X-TARGETDURATION:")[2].partition("\n")[0])
     assert stated >= target_s
     assert all(int(duration / 1000 + 0.5) <= stated and rounded_s(duration) <= stated for duration in durations)
-
-
-def _lengths(segmenter: Segmenter, tags: list[Tag]) -> list[tuple[int, Tag]]:
-    return [(length, tag) for tag in tags if (length := segmenter.cut(tag)) is not None]
-
-
-def _video(times: range, gop: int) -> list[Tag]:
-    return [Tag(VIDEO, time, b"", Flags.KEY if n % gop == 0 else Flags.NONE) for n, time in enumerate(times)]
-
-
-@pytest.mark.parametrize(
-    ("target_ms", "gop", "expected"), [(1000, 25, 1000), (5000, 50, 6000), (2000, 75, 3000), (1000, 250, 10_000)]
-)
-def test_segments_are_whole_gops_of_at_least_the_target(target_ms: int, gop: int, expected: int) -> None:
-    cuts = _lengths(Segmenter(target_ms, has_video=True), _video(range(0, 60_000, 40), gop))
-    assert [length for length, _ in cuts] == [0] + [expected] * (len(cuts) - 1)
-    assert len(cuts) >= 6
-    assert all(tag.flags & Flags.KEY for _, tag in cuts)
-
-
-def test_nothing_begins_before_a_key_frame() -> None:
-    tags = [Tag(SCRIPT, 0, b"", Flags.METADATA), Tag(VIDEO, 0, b"", Flags.CONFIG), Tag(AUDIO, 0, b""), Tag(VIDEO, 0, b"")]
-    assert _lengths(Segmenter(1000, has_video=True), tags) == []
-
-
-def test_without_video_any_audio_frame_can_begin() -> None:
-    tags = [Tag(AUDIO, 0, b"", Flags.CONFIG)] + [Tag(AUDIO, time, b"") for time in range(0, 10_000, 23)]
-    cuts = _lengths(Segmenter(2000, has_video=False), tags)
-    assert [length for length, _ in cuts] == [0, 2001, 2001, 2001, 2001]
-
-
-def test_a_stream_without_further_key_frames_is_cut_all_the_same() -> None:
-    tags = _video(range(0, 100_000, 40), 10**9)
-    assert [length for length, _ in _lengths(Segmenter(1000, has_video=True), tags)] == [0] + [SEGMENT_MS_MAX] * 3
-
-
-def test_an_end_from_outside_gives_the_rest() -> None:
-    segmenter = Segmenter(1000, has_video=True)
-    assert segmenter.finish(500) == 0
-    segmenter.cut(Tag(VIDEO, 100, b"", Flags.KEY))
-    assert segmenter.finish(740) == 640
-    assert segmenter.cut(Tag(VIDEO, 900, b"")) is None
-    assert segmenter.cut(Tag(VIDEO, 940, b"", Flags.KEY)) == 0
-
-
-def test_a_real_stream_is_cut_into_its_gops() -> None:
-    tags = flv.Reader().feed(flv_clip(seconds=4, gop=25))
-    assert [length for length, _ in _lengths(Segmenter(1000, has_video=True), tags)] == [0, 1000, 1000, 1000]

@@ -31,8 +31,9 @@ KEPT_BEYOND = 4
 QUICK_START = 3
 """So many first segments of a young stream are cut at every key frame, so that a player can start at once."""
 
-LONGEST_SEGMENT = 3
-"""A segment without another key frame is cut at so many target durations: a publisher with endless GOPs is served too."""
+LONGEST_SEGMENT_S = 15
+"""A segment is cut here, or at two target lengths if that is more, even without a key frame: a publisher with endless GOPs is
+served too. Encoders are commonly set to GOPs of 10 s at most."""
 
 log = structlog.get_logger()
 
@@ -60,6 +61,7 @@ class HlsOutput:
         self._ring = ring
         self._target_s, self._listed = hls.playlist_rule(delay_s)
         self._target_duration_s = self._target_s
+        self._longest_ms = max(LONGEST_SEGMENT_S, 2 * self._target_s) * 1000
         self._secret = secrets.token_bytes(16)
         self._segments: deque[MediaSegment] = deque()
         self._breaks_gone = 0
@@ -173,7 +175,7 @@ class HlsOutput:
         if self._begun_ms is not None:
             length_ms = tag.timestamp_ms - self._begun_ms
             wanted_ms = 1000 if self._quick else self._target_s * 1000
-            if (start and length_ms >= wanted_ms) or length_ms >= LONGEST_SEGMENT * self._target_duration_s * 1000:
+            if (start and length_ms >= wanted_ms) or length_ms >= self._longest_ms:
                 self._finish(tag.timestamp_ms)
                 self._begin(tag)
                 self._independent &= start
@@ -207,7 +209,7 @@ class HlsOutput:
             program_time_ms=round(self._begun_at_s * 1000),
         )
         self._segments.append(MediaSegment(info, word, b"".join(self._parts)))
-        self._target_duration_s = max(self._target_duration_s, (info.duration_ms + 500) // 1000)
+        self._target_duration_s = max(self._target_duration_s, hls.rounded_s(info.duration_ms))
         self._parts, self._begun_ms, self._packed = [], None, None
         self._discontinuity = False
         self._quick = max(self._quick - 1, 0)
@@ -225,6 +227,7 @@ class HlsOutput:
                     self._video_config = codecs.parse_video_config(tag.payload)
                     self._muxer.set_video(self._video_config)
                 elif tag.kind == AUDIO:
+                    self._parts.append(self._muxer.flush())
                     self._audio_config = codecs.parse_audio_config(tag.payload)
                     self._muxer.set_audio(self._audio_config)
             except MediaError as error:
