@@ -76,7 +76,7 @@ async def test_segments_go_on_from_one_another_and_decode(video: str | None, aud
     for _, _, _, data in segments:
         read_ts(data, counters)  # asserts the continuity of every packet
     assert [number for number, _, _, _ in segments] == list(range(segments[0][0], segments[0][0] + len(segments)))
-    with av.open(io.BytesIO(b"".join(data for _, _, _, data in segments)), format="mpegts") as container:
+    with av.open(io.BytesIO(b"".join(data for _, _, _, data in segments)), "r", format="mpegts") as container:
         frames = list(container.decode())
     seconds = sum(seconds for _, seconds, _, _ in segments)
     if video:
@@ -136,7 +136,7 @@ async def test_a_changed_picture_begins_a_new_segment_with_a_mark() -> None:
     feed.play(3, output)
     assert output.playlist()[0].decode().count("#EXT-X-DISCONTINUITY\n") == 1
     data = listed(output)[-1][3]
-    with av.open(io.BytesIO(data), format="mpegts") as container:
+    with av.open(io.BytesIO(data), "r", format="mpegts") as container:
         assert next(container.decode(video=0)).width == 256
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
@@ -18,6 +19,7 @@ from headwater.media.tag import AUDIO, SCRIPT, VIDEO, Tag
 KEY = StreamKey("play.test", "live", "s")
 CONFIG, OTHER_CONFIG = b"\x17\x00\x00\x00\x00one", b"\x17\x00\x00\x00\x00two"
 KEY_FRAME, FRAME, SOUND = b"\x17\x01\x00\x00\x00k", b"\x27\x01\x00\x00\x00p", b"\xaf\x01a"
+OPTIONS = Session()
 METADATA = b"\x02\x00\x0aonMetaData\x05"
 
 
@@ -32,7 +34,7 @@ class Push:
         self.stream: LiveStream
         self.clock = 0
 
-    def start(self, options: Session = Session(), config: bytes = CONFIG) -> Push:
+    def start(self, options: Session = OPTIONS, config: bytes = CONFIG) -> Push:
         self.stream = self.hub.publish(KEY, self, options, 15)
         self.stream.write(SCRIPT, self.clock, METADATA)
         self.stream.write(VIDEO, self.clock, config)
@@ -99,7 +101,7 @@ async def hub(clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Hub:
 class Timer:
     """What call_later gives; `fire` runs those of a method."""
 
-    all: list[Timer] = []
+    all: ClassVar[list[Timer]] = []
 
     def __init__(self, delay: float, call: Callable[..., None], *arguments: object) -> None:
         self.delay, self.call, self.arguments, self.cancelled = delay, call, arguments, False
