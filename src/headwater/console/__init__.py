@@ -1,0 +1,1 @@
+"""Web pages: today the player page."""

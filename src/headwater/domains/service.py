@@ -363,6 +363,14 @@ class DomainService:
 
     # URLs
 
+    async def owner(self, name: str) -> str:
+        """The account that holds a domain, for an operator who looks across accounts. Raises InvalidDomain.NotFound."""
+        async with self._database.read() as session:
+            account = await session.scalar(select(Domain.account).where(Domain.name == name.lower()))
+        if account is None:
+            raise error("InvalidDomain.NotFound")
+        return account
+
     async def urls(self, account_id: str, name: str, app: str, stream: str, endpoints: Endpoints) -> StreamUrls:
         """Ready-to-paste URLs of one stream of a streaming domain, or of the one to which an ingest domain is bound.
 

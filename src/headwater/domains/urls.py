@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import socket
 
 import msgspec
 
 from headwater.access.policy import Policy
 from headwater.access.signing import sign_url
+from headwater.settings import Listen, listen_address
 
 _USUAL_PORTS = {"rtmp": 1935, "rtmps": 443, "http": 80, "https": 443, "ws": 80, "wss": 443}
 
@@ -23,6 +25,25 @@ class Endpoints(msgspec.Struct, frozen=True):
     rtmps: int | None = None
     http: int | None = 80
     https: int | None = None
+
+
+def endpoints(listen: Listen, host: str | None) -> Endpoints:
+    """Where a node with these listeners is reached. host: as in Endpoints."""
+    return Endpoints(
+        host,
+        *(
+            address[1] if (address := listen_address(text)) else None
+            for text in (listen.rtmp, listen.rtmps, listen.http, listen.https)
+        ),
+    )
+
+
+def resolves(domain: str) -> bool:
+    """Whether this machine finds an address for a domain; names under `localhost` resolve on some systems only."""
+    try:
+        return bool(socket.getaddrinfo(domain, None))
+    except OSError:
+        return False
 
 
 class StreamUrls(msgspec.Struct, frozen=True):

@@ -1,0 +1,229 @@
+"""The commands: up, demo, account, url, version. Imports are made late, so that each command loads only what it uses."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+import msgspec
+import typer
+
+from headwater.settings import Settings, SettingsError, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from headwater.platform import Platform
+    from headwater.store.database import Database
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    help="Headwater: a live-streaming platform that you run yourself.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+account_app = typer.Typer(help="Accounts and their access keys.", no_args_is_help=True)
+url_app = typer.Typer(help="Signed and ready-made URLs.", no_args_is_help=True)
+app.add_typer(account_app, name="account")
+app.add_typer(url_app, name="url")
+
+Config = Annotated[Path | None, typer.Option("--config", help="A TOML file with settings.", dir_okay=False)]
+DataDir = Annotated[str | None, typer.Option("--data-dir", help="Folder of database, keys and sockets (setting data_dir).")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting; may be repeated.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+@app.command()
+def up(config: Config = None, data_dir: DataDir = None, sets: Sets = None) -> None:
+    """Run every role on this machine until Ctrl-C; prints `ready` when every listener answers."""
+    from headwater import platform
+
+    settings = _settings(config, data_dir, sets, process="main")
+
+    def ready(running: Platform) -> None:
+        account = running.first_account
+        if account is not None:
+            print(f"account {account.name} was made ({account.account_id}); its access key is shown only this once:")
+            print(f"  access_key_id     {account.access_key_id}")
+            print(f"  access_key_secret {account.access_key_secret}")
+        print("ready", flush=True)
+
+    try:
+        _run(platform.run(settings, ready))
+    except (platform.PlatformError, SettingsError) as error:
+        _fail(str(error))
+
+
+@app.command()
+def demo(
+    check: Annotated[bool, typer.Option("--check", help="Play every URL, report, and end with 0 or 1.")] = False,
+    data_dir: Annotated[
+        str | None, typer.Option("--data-dir", help="Where to keep data (default: a temporary folder).")
+    ] = None,
+    sets: Sets = None,
+    json: Json = False,
+) -> None:
+    """Start everything with two domains and a test picture, and print all the URLs."""
+    from headwater import demo as demonstration
+    from headwater import platform
+
+    try:
+        code = _run(demonstration.run(_overrides(None, sets), data_dir, check=check, json=json))
+    except (platform.PlatformError, SettingsError, demonstration.DemoError) as error:
+        _fail(str(error))
+    raise typer.Exit(code)
+
+
+@account_app.command("create")
+def account_create(name: str, config: Config = None, data_dir: DataDir = None, json: Json = False) -> None:
+    """Make an account with an access key, which is shown only once. Works while the server runs."""
+    from headwater.domains.accounts import AccountService
+    from headwater.store.database import Actor
+
+    settings = _settings(config, data_dir, None, process="cli")
+    made = _with_database(settings, lambda database: AccountService(database).create(name, actor=Actor("command line")))
+    if json:
+        print(msgspec.json.encode(made).decode())
+        return
+    print(f"account           {made.name} ({made.account_id})")
+    print(f"access_key_id     {made.access_key_id}")
+    print(f"access_key_secret {made.access_key_secret}")
+
+
+@account_app.command("list")
+def account_list(config: Config = None, data_dir: DataDir = None, json: Json = False) -> None:
+    """List the accounts."""
+    from headwater.domains.accounts import AccountService
+
+    settings = _settings(config, data_dir, None, process="cli")
+    accounts = _with_database(settings, lambda database: AccountService(database).accounts())
+    if json:
+        print(msgspec.json.encode(accounts).decode())
+        return
+    for account in accounts:
+        print(f"{account.id}  {account.name}")
+
+
+@url_app.command("sign")
+def url_sign(
+    url: str,
+    key: Annotated[str, typer.Option("--key", help="The domain's primary or secondary key (function aliauth).")],
+    timestamp: Annotated[int | None, typer.Option(help="Unix seconds from which the validity counts (default: now).")] = None,
+    json: Json = False,
+) -> None:
+    """Sign a push or play URL (type A)."""
+    from headwater.access.signing import sign_url
+
+    try:
+        signed = sign_url(url, key, int(time.time()) if timestamp is None else timestamp)
+    except ValueError as error:
+        _fail(str(error))
+    print(msgspec.json.encode({"url": signed}).decode() if json else signed)
+
+
+@url_app.command("show")
+def url_show(
+    domain: Annotated[str, typer.Argument(help="An ingest or streaming domain.")],
+    app_name: Annotated[str, typer.Argument(metavar="APP")],
+    stream: str,
+    config: Config = None,
+    data_dir: DataDir = None,
+    sets: Sets = None,
+    json: Json = False,
+) -> None:
+    """Show where to push a stream and where to play it, ready to paste."""
+    from headwater.cluster.embedded import EmbeddedCluster
+    from headwater.domains.service import DomainService
+    from headwater.domains.urls import endpoints, resolves
+
+    settings = _settings(config, data_dir, sets, process="cli")
+
+    async def look(database: Database) -> Any:
+        service = DomainService(database, EmbeddedCluster(), settings.domains)
+        account = await service.owner(domain)
+        return await service.urls(
+            account, domain, app_name, stream, endpoints(settings.listen, None if resolves(domain) else settings.public_host)
+        )
+
+    urls = _with_database(settings, look)
+    if json:
+        print(msgspec.json.encode(urls).decode())
+        return
+    rows = [("push", urls.push), ("OBS server", urls.obs_server), ("OBS key", urls.obs_key), *urls.play.items()]
+    for name, value in rows:
+        if value:
+            print(f"{name:<11}{value}")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    print(installed("headwater"))
+
+
+def _overrides(data_dir: str | None, sets: list[str] | None) -> list[tuple[str, str]]:
+    overrides = []
+    for item in sets or ():
+        name, equals, value = item.partition("=")
+        if not equals:
+            _fail(f"--set takes NAME=VALUE, got `{item}`", code=2)
+        overrides.append((name, value))
+    if data_dir is not None:
+        overrides.append(("data_dir", data_dir))
+    return overrides
+
+
+def _settings(config: Path | None, data_dir: str | None, sets: list[str] | None, *, process: str) -> Settings:
+    from headwater.observe import log
+
+    try:
+        settings = load(config, overrides=_overrides(data_dir, sets))
+        log.configure(settings.log.format, settings.log.level if process == "main" else "warning", process=process)
+    except SettingsError as error:
+        _fail(str(error), code=2)
+    return settings
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    import uvloop
+
+    return uvloop.run(work)
+
+
+def _with_database(settings: Settings, use: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
+    """Run something on the database, which may be in use by a running server."""
+    from headwater.domains.errors import DomainError
+    from headwater.store.crypto import SecretsError
+    from headwater.store.database import DATABASE_FILE, Database
+
+    async def work() -> T:
+        folder = Path(settings.data_dir)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        database = await Database.open(folder / DATABASE_FILE)
+        try:
+            return await use(database)
+        finally:
+            await database.close()
+
+    try:
+        return asyncio.run(work())
+    except DomainError as error:
+        _fail(f"{error.code}: {error.message}")
+    except (SecretsError, OSError) as error:
+        _fail(str(error))
+
+
+def _fail(message: str, code: int = 1) -> NoReturn:
+    print(f"headwater: {message}", file=sys.stderr)
+    raise typer.Exit(code)

@@ -1,0 +1,331 @@
+"""Builds the parts of a node and wires them: the one module that knows everybody.
+
+The main process holds the API, the console, the metrics, the database and the cluster's store; media runs in worker
+processes under supervisors. `Platform.start` returns once every listener answers, `Platform.stop` takes it all down in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import fcntl
+import os
+import resource
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+
+import headwater.console.app
+import headwater.openapi.app
+from headwater import tls
+from headwater.cluster.embedded import EmbeddedCluster
+from headwater.cluster.metrics import store_families
+from headwater.cluster.server import ClusterServer, serve
+from headwater.domains.accounts import AccountService, NewAccount
+from headwater.domains.service import DomainService
+from headwater.domains.streams import StreamService
+from headwater.node.config import WORKER_PREFIX, WorkerConfig
+from headwater.observe import exposition
+from headwater.openapi.registry import Services
+from headwater.settings import Listen, Settings, SettingsError, listen_address
+from headwater.store.database import DATABASE_FILE, Actor, Database
+from headwater.supervisor import Supervisor
+
+FIRST_ACCOUNT = "main"
+"""Name of the account that is made at the first start."""
+
+READY_S = 30.0
+"""How long the workers may take until they listen; a busy machine needs a second or two."""
+
+SOCKET_PATH_MAX = 90
+"""Unix socket paths end at 107 bytes (unix(7)); room is left for the file names."""
+
+RESTART_PAUSE_S = 1.0
+"""Pause before a background task of the main process that failed is tried again."""
+
+WORKER_LISTENERS = ("rtmp", "rtmps", "http", "https")
+
+log = structlog.get_logger()
+
+
+class PlatformError(Exception):
+    """The node cannot start or go on; the message says what to do."""
+
+
+class Platform:
+    """One node with all of its roles.
+
+    first_account: the account made because the database had none; its secret is not stored anywhere in clear.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.first_account: NewAccount | None = None
+        self._data_dir = Path(settings.data_dir).absolute()
+        self._exits = contextlib.AsyncExitStack()
+        self._supervisors: list[Supervisor] = []
+
+    async def start(self) -> None:
+        """Start every part. Raises PlatformError and SettingsError; what was started by then is stopped again."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop in order: the API takes no more, the workers drain, history is written, store and database are closed."""
+        await self._exits.aclose()
+
+    def hurry(self) -> None:
+        """Do not wait for connections any longer."""
+        for supervisor in self._supervisors:
+            supervisor.hurry()
+
+    async def _start(self) -> None:
+        settings, exits = self.settings, self._exits
+        _prepare_folder(self._data_dir)
+        exits.enter_context(_lock(self._data_dir))
+        for name in Listen.__struct_fields__:
+            _check_free(settings.listen, name)
+        certificate, key = tls.certificate(settings.tls, self._data_dir / "tls", datetime.datetime.now(datetime.UTC))
+        run_dir = exits.enter_context(_run_folder(self._data_dir))
+
+        database = await Database.open(self._data_dir / DATABASE_FILE)
+        exits.push_async_callback(database.close)
+        cluster = EmbeddedCluster()
+        exits.push_async_callback(cluster.close)
+        accounts = AccountService(database)
+        domains = DomainService(database, cluster, settings.domains)
+        streams = StreamService(database, cluster, domains.publisher)
+        if not await accounts.accounts():
+            self.first_account = await accounts.create(FIRST_ACCOUNT, actor=Actor("first start"))
+        await domains.publish_all()
+        cluster_socket = run_dir / "cluster.sock"
+        server: ClusterServer = await serve(cluster, str(cluster_socket))
+        exits.push_async_callback(server.close)
+        await exits.enter_async_context(_background(streams.run_history))
+        await exits.enter_async_context(_background(streams.run_purge))
+
+        sources = [exposition.Source(lambda: store_families(cluster))]
+        for index in range(settings.workers):
+            internal_socket = str(run_dir / f"worker-{index}.sock")
+            config = WorkerConfig(
+                node=socket.gethostname(),
+                index=index,
+                settings=settings,
+                cluster_socket=str(cluster_socket),
+                internal_socket=internal_socket,
+                tls_certificate=str(certificate),
+                tls_key=str(key),
+            )
+            sources.append(exposition.worker_source(index, internal_socket))
+            self._supervisors.append(
+                Supervisor(
+                    f"worker-{index}",
+                    (sys.executable, "-m", "headwater.node"),
+                    msgspec.json.encode(config) + b"\n",
+                    settings.drain_s,
+                )
+            )
+        exits.push_async_callback(self._stop_workers)
+        await self._workers_ready(cluster)
+
+        for name, app in (
+            ("metrics", exposition.create_app(sources)),
+            ("console", headwater.console.app.create_app()),
+            ("api", headwater.openapi.app.create_app(Services(accounts, domains, streams))),
+        ):
+            address = listen_address(getattr(settings.listen, name))
+            if address is not None:
+                await exits.enter_async_context(_web(name, app, address))
+
+    async def _workers_ready(self, cluster: EmbeddedCluster) -> None:
+        exits = [supervisor.first_exit for supervisor in self._supervisors]
+        ready = asyncio.create_task(_count_workers(cluster, len(self._supervisors)))
+        await asyncio.wait([ready, *exits], timeout=READY_S, return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            return ready.result()
+        ready.cancel()
+        ended = next((supervisor for supervisor in self._supervisors if supervisor.first_exit.done()), None)
+        if ended is None:
+            raise PlatformError(f"the media workers were not ready within {READY_S:g} s")
+        raise PlatformError(f"{ended.name} ended at its start; its own message stands above")
+
+    async def _stop_workers(self) -> None:
+        await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
+
+
+async def run(settings: Settings, ready: Callable[[Platform], None]) -> None:
+    """Run a node until SIGTERM or SIGINT; a second signal does not wait for connections. Raises as `Platform.start`."""
+    stopping = asyncio.Event()
+    platform = Platform(settings)
+
+    def asked_to_stop() -> None:
+        if stopping.is_set():
+            platform.hurry()
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked_to_stop)
+    raise_file_limit()
+    starting = asyncio.create_task(platform.start())
+    asked = asyncio.create_task(stopping.wait())
+    await asyncio.wait([starting, asked], return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await starting
+        log.info("node ready", data_dir=settings.data_dir, workers=settings.workers)
+        ready(platform)
+        await stopping.wait()
+    asked.cancel()
+    log.info("node stops")
+    await platform.stop()
+    log.info("node stopped")
+
+
+def raise_file_limit() -> None:
+    """Allow as many open files, hence connections, as the system lets us; workers inherit it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    log.info("open files allowed", files=hard, before=soft)
+
+
+async def _count_workers(cluster: EmbeddedCluster, wanted: int) -> None:
+    present: set[str] = set()
+    async for change in cluster.watch(WORKER_PREFIX):
+        if change.key and change.value is not None:
+            present.add(change.key)
+        if len(present) >= wanted:
+            return
+
+
+def _prepare_folder(data_dir: Path) -> None:
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlatformError(f"data_dir: cannot make {data_dir}: {error.strerror}") from error
+    if not os.access(data_dir, os.W_OK | os.X_OK):
+        raise PlatformError(f"data_dir: {data_dir} cannot be written to")
+
+
+@contextlib.contextmanager
+def _lock(data_dir: Path) -> Iterator[None]:
+    """Keep a second server away from the same data; the kernel lifts the lock when we die."""
+    with (data_dir / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PlatformError(f"data_dir: {data_dir} is used by another running server") from None
+        yield
+
+
+@contextlib.contextmanager
+def _run_folder(data_dir: Path) -> Iterator[Path]:
+    """A private folder for Unix sockets: below the data, or in a temporary place if that path is too long for sockets."""
+    folder = data_dir / "run"
+    if len(os.fsencode(folder)) > SOCKET_PATH_MAX:
+        folder = Path(tempfile.mkdtemp(prefix="headwater-", dir=os.environ.get("XDG_RUNTIME_DIR")))
+    else:
+        shutil.rmtree(folder, ignore_errors=True)  # sockets of a server that was killed
+        folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _bind(name: str, address: tuple[str, int]) -> socket.socket:
+    """A bound socket. Raises PlatformError that names the setting."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen()
+    except OSError as error:
+        bound.close()
+        host, port = address
+        raise PlatformError(f"listen.{name}: cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}") from error
+    return bound
+
+
+def _check_free(listen: Listen, name: str) -> None:
+    """Workers share their ports with SO_REUSEPORT, so the kernel would let two servers share one, too: look first."""
+    address = listen_address(getattr(listen, name))
+    if address is not None:
+        _bind(name, address).close()
+
+
+class _WebServer(uvicorn.Server):
+    """uvicorn within our own process: signals are the platform's business."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _web(name: str, app: Starlette, address: tuple[str, int]) -> AsyncIterator[None]:
+    """An app on its port, answering once this is entered; at the end it takes no more and finishes what it has."""
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        timeout_graceful_shutdown=2,
+    )
+    server = _WebServer(config)
+    bound = _bind(name, address)
+    task = asyncio.create_task(server.serve(sockets=[bound]), name=f"web {name}")
+    try:
+        while not server.started:
+            if task.done():
+                raise PlatformError(f"listen.{name}: the web server did not start")
+            await asyncio.sleep(0.01)  # uvicorn offers nothing to wait for
+        yield
+    finally:
+        server.should_exit = True
+        await task
+        bound.close()
+
+
+@contextlib.asynccontextmanager
+async def _background(work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Keep a piece of background work running: a failure is logged and tried again."""
+
+    async def keep_running() -> None:
+        while True:
+            try:
+                await work()
+            except Exception:
+                log.exception("background work failed", work=work.__name__)
+            await asyncio.sleep(RESTART_PAUSE_S)
+
+    task = asyncio.create_task(keep_running(), name=work.__name__)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+__all__ = ["Platform", "PlatformError", "SettingsError", "run"]
