@@ -35,11 +35,10 @@ def test_hls_js_plays_hls(live: Pair, browser: Browser) -> None:
 
 
 def test_hls_js_plays_across_a_restart_of_the_publisher(pair: Pair, browser: Browser, clip: list[FlvTag]) -> None:
-    first = TagPush(pair.push_url())
-    first.send([tag for tag in clip if tag.timestamp_ms < 11_000])
-    pair.wait_online()
-    browser.play("playHls", pair.play_url("hls"), seconds=1)
-    first.client.abort()
+    with TagPush(pair.push_url()) as first:
+        first.send([tag for tag in clip if tag.timestamp_ms < 11_000])
+        pair.wait_online()
+        browser.play("playHls", pair.play_url("hls"), seconds=1)
     pair.wait_offline()
     with TagPush(pair.push_url()) as second:
         second.send(clip, shift_ms=500_000)

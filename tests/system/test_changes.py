@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -17,12 +17,12 @@ REACHES_WITHIN_S = 1.0
 
 
 @pytest.fixture
-def on_air(pair: Pair, clip: list[FlvTag]) -> TagPush:
+def on_air(pair: Pair, clip: list[FlvTag]) -> Iterator[TagPush]:
     """A running push of the stream `cam`."""
-    push = TagPush(pair.push_url())
-    push.send(clip[:100])
-    pair.wait_online()
-    return push
+    with TagPush(pair.push_url()) as push:
+        push.send(clip[:100])
+        pair.wait_online()
+        yield push
 
 
 def forbid(pair: Pair, **more: str) -> None:

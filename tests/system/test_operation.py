@@ -132,12 +132,12 @@ def test_ctrl_c_ends_in_order_too() -> None:
 def test_a_dead_worker_comes_back_and_the_api_stays(clip: list[FlvTag]) -> None:
     with running() as server:
         pair = make_pair(server, Api(server, server.account()))
-        push = TagPush(pair.push_url())
-        push.send(clip[:50])
-        pair.wait_online()
-        (worker,) = server.children()
-        os.kill(worker, signal.SIGKILL)
-        pair.wait_offline()
+        with TagPush(pair.push_url()) as push:
+            push.send(clip[:50])
+            pair.wait_online()
+            (worker,) = server.children()
+            os.kill(worker, signal.SIGKILL)
+            pair.wait_offline()
         again = until(lambda: _try_push(pair), "the new worker takes a push", 10)
         with again:
             again.send(clip[:50])

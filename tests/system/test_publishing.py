@@ -76,11 +76,9 @@ def _closed(push: TagPush) -> bool:
 
 @pytest.mark.parametrize("restart", ["ordered", "reset"])
 def test_viewers_stay_when_the_publisher_restarts(pair: Pair, clip: list[FlvTag], restart: str) -> None:
-    first = TagPush(pair.push_url())
-    first.send([tag for tag in clip if tag.timestamp_ms < 12_000])
-    pair.wait_online()
     with (
-        HttpViewer(pair.play_url("flv")) as flv,
+        TagPush(pair.push_url()) as first,
+        HttpViewer(_online(pair, first, clip)) as flv,
         RtmpViewer(pair.play_url("rtmp")) as rtmp,
         Hls(pair.play_url("hls")) as hls,
     ):
@@ -105,6 +103,13 @@ def test_viewers_stay_when_the_publisher_restarts(pair: Pair, clip: list[FlvTag]
             assert after.sequence >= before.sequence
             marked = next(segment for segment in after.segments if segment.discontinuity)
             decode_segment(hls.fetch(marked)).check()
+
+
+def _online(pair: Pair, push: TagPush, clip: list[FlvTag]) -> str:
+    """Send twelve seconds; the stream's URL once it is online."""
+    push.send([tag for tag in clip if tag.timestamp_ms < 12_000])
+    pair.wait_online()
+    return pair.play_url("flv")
 
 
 def test_a_restart_of_ffmpeg_goes_on_within_the_window(pair: Pair) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import importlib
 import json
 import secrets
@@ -9,12 +11,15 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree
 
+import httpx
 import pytest
 from aliyunsdkcore.acs_exception.exceptions import ServerException
 from aliyunsdkcore.client import AcsClient
 
-from support.api import REGION, Api, Pair, Refused
+from support.api import REGION, Api, Pair, Refused, utc
 from support.encoders import TagPush, trickle
 from support.flv import FlvTag
 from support.players import get, watch
@@ -28,31 +33,24 @@ Call = Callable[..., dict[str, Any]]
 class Classic:
     """The classic SDK (aliyun-python-sdk-live, HMAC-SHA1) with the face of the current one."""
 
-    def __init__(self, server: Server, current: Api, answer_format: str = "JSON"):
+    def __init__(self, server: Server, current: Api):
         self._port = server.ports["api"]
-        self._format = answer_format
         account = current.account
         self._client = AcsClient(account.access_key_id, account.access_key_secret, REGION, auto_retry=False, timeout=10)
 
-    def raw(self, operation: str, **arguments: object) -> bytes:
-        """Call an operation; the answer's bytes."""
+    def call(self, operation: str, **arguments: object) -> dict[str, Any]:
+        """Call an operation; its answer as a dict of wire names. Raises Refused."""
         module = importlib.import_module(f"aliyunsdklive.request.v20161101.{operation}Request")
         request = getattr(module, f"{operation}Request")()
         request.set_endpoint(f"127.0.0.1:{self._port}")
         request.set_protocol_type("http")
-        request.set_accept_format(self._format)
         for name, value in arguments.items():
             wire = "".join(part.capitalize() for part in name.split("_"))
             getattr(request, f"set_{wire}")(value)
         try:
-            answer: bytes = self._client.do_action_with_exception(request)
+            answer: dict[str, Any] = json.loads(self._client.do_action_with_exception(request))
         except ServerException as error:
             raise Refused(error.get_error_code(), error.get_http_status(), error.get_error_msg()) from error
-        return answer
-
-    def call(self, operation: str, **arguments: object) -> dict[str, Any]:
-        """Call an operation; its answer as a dict of wire names."""
-        answer: dict[str, Any] = json.loads(self.raw(operation, **arguments))
         return answer
 
 
@@ -126,8 +124,8 @@ def test_the_whole_procedure(call: Call, server: Server, api: Api, clip: list[Fl
     published = call(
         "DescribeLiveStreamsPublishList",
         domain_name=pair.streaming,
-        start_time=_utc(time.time() - 3600),
-        end_time=_utc(time.time() + 60),
+        start_time=utc(time.time() - 3600),
+        end_time=utc(time.time() + 60),
     )
     assert published["TotalNum"] >= 2
     assert {entry["StreamName"] for entry in published["PublishInfo"]["LiveStreamPublishInfo"]} == {"cam"}
@@ -155,14 +153,32 @@ def _try_push(pair: Pair) -> TagPush | None:
         return None
 
 
-def _utc(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def test_the_classic_sdk_can_have_xml(server: Server, api: Api) -> None:
-    answer = Classic(server, api, "XML").raw("DescribeLiveUserDomains")
-    assert answer.lstrip().startswith(b"<?xml")
-    assert b"<DescribeLiveUserDomainsResponse>" in answer
+def test_old_clients_can_have_xml(server: Server, api: Api) -> None:
+    # No SDK for Python asks for it any more, so the request is signed here (control-plane 1.3).
+    query = {
+        "Action": "DescribeLiveUserDomains",
+        "Version": "2016-11-01",
+        "Format": "XML",
+        "AccessKeyId": api.account.access_key_id,
+        "SignatureMethod": "HMAC-SHA1",
+        "SignatureVersion": "1.0",
+        "SignatureNonce": secrets.token_hex(16),
+        "Timestamp": utc(time.time()),
+    }
+    canonical = "&".join(f"{quote(name, safe='~')}={quote(query[name], safe='~')}" for name in sorted(query))
+    to_sign = f"GET&%2F&{quote(canonical, safe='~')}"
+    digest = hmac.new(f"{api.account.access_key_secret}&".encode(), to_sign.encode(), "sha1").digest()
+    query["Signature"] = base64.b64encode(digest).decode()
+    answer = httpx.get(f"http://127.0.0.1:{server.ports['api']}/", params=query)
+    assert answer.status_code == 200, answer.text
+    assert "xml" in answer.headers["content-type"]
+    root = ElementTree.fromstring(answer.text)
+    assert root.tag == "DescribeLiveUserDomainsResponse"
+    assert root.findtext("RequestId")
+    # Sent again it is a replay.
+    again = httpx.get(f"http://127.0.0.1:{server.ports['api']}/", params=query)
+    assert again.status_code == 400
+    assert ElementTree.fromstring(again.text).findtext("Code") == "SignatureNonceUsed"
 
 
 def test_a_wrong_secret_is_refused(server: Server, api: Api) -> None:
@@ -170,7 +186,8 @@ def test_a_wrong_secret_is_refused(server: Server, api: Api) -> None:
     for call in (stranger.call, Classic(server, stranger).call):
         with pytest.raises(Refused) as refused:
             call("DescribeLiveUserDomains")
-        assert refused.value.code in ("SignatureDoesNotMatch", "IncompleteSignature")
+        # The classic SDK gives this code another name, once it has seen that the strings to sign are the same.
+        assert refused.value.code in ("SignatureDoesNotMatch", "InvalidAccessKeySecret")
 
 
 def test_an_unknown_key_is_refused(server: Server, api: Api) -> None:
