@@ -135,7 +135,7 @@ class HttpDelivery:
             return _error(self._delivery.refuse(session_id, ask, refuse("unsupported", output.unsupported)))
         output.asked_at = self._loop.time()
         if output.ready:
-            return self._playlist(request, output, who)
+            return self._playlist(request, ask, output, who)
         return self._wait(session_id, request, ask, output, who)
 
     async def _wait(self, session_id: str, request: Request, ask: PlayRequest, output: HlsOutput, who: ViewerId) -> Response:
@@ -144,11 +144,11 @@ class HttpDelivery:
             return _error(self._delivery.refuse(session_id, ask, refuse("unsupported", output.unsupported)))
         if not output.ready:
             return _error(self._delivery.refuse(session_id, ask, refuse("not_found", "no segment is ready yet")))
-        return self._playlist(request, output, who)
+        return self._playlist(request, ask, output, who)
 
-    def _playlist(self, request: Request, output: HlsOutput, who: ViewerId) -> Response:
+    def _playlist(self, request: Request, ask: PlayRequest, output: HlsOutput, who: ViewerId) -> Response:
         self.hls_viewers.saw(who, self._loop.time())
-        plain, zipped = output.playlist()
+        plain, zipped = output.playlist(f"vhost={ask.domain}" if "vhost=" in request.query else "")
         headers: tuple[tuple[str, str], ...] = (
             *CORS,
             ("Content-Type", "application/vnd.apple.mpegurl"),

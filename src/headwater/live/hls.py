@@ -77,7 +77,7 @@ class HlsOutput:
         self._discontinuity = False
         self._independent = True
         self._ended = False
-        self._packed: tuple[bytes, bytes] | None = None
+        self._packed: dict[str, tuple[bytes, bytes]] = {}
         self._waiting: list[asyncio.Future[None]] = []
         self._next = ring.marks[0].seq if ring.marks else ring.next
         if len(ring.marks) > 1:
@@ -101,11 +101,16 @@ class HlsOutput:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(future, seconds)
 
-    def playlist(self) -> tuple[bytes, bytes]:
-        """The playlist as it is now, plain and gzipped; made once for everybody."""
-        if self._packed is None:
+    def playlist(self, query: str = "") -> tuple[bytes, bytes]:
+        """The playlist as it is now, plain and gzipped; made once for everybody.
+
+        query: what segment addresses must carry for a player that came by an IP address, `vhost=` and the domain; never
+        anything of one viewer's own.
+        """
+        if query not in self._packed:
             cut = max(len(self._segments) - self._listed, 0)
-            segments = [segment.info for segment in self._segments]
+            tail = "?" + query if query else ""
+            segments = [msgspec.structs.replace(segment.info, uri=segment.info.uri + tail) for segment in self._segments]
             plain = hls.media_playlist(
                 segments[cut:],
                 target_duration_s=self._target_duration_s,
@@ -113,8 +118,8 @@ class HlsOutput:
                 independent=self._independent,
                 ended=self._ended,
             )
-            self._packed = plain, gzip.compress(plain, compresslevel=6, mtime=0)
-        return self._packed
+            self._packed[query] = plain, gzip.compress(plain, compresslevel=6, mtime=0)
+        return self._packed[query]
 
     def segment(self, number: int, word: str) -> bytes | None:
         """A segment's bytes; None if there is no such segment or the word is wrong."""
@@ -148,7 +153,7 @@ class HlsOutput:
         if self._begun_ms is not None:
             self._finish(self._last_ms + 40)
         self._ended = True
-        self._packed = None
+        self._packed.clear()
         self._wake()
 
     def close(self) -> None:
@@ -210,7 +215,8 @@ class HlsOutput:
         )
         self._segments.append(MediaSegment(info, word, b"".join(self._parts)))
         self._target_duration_s = max(self._target_duration_s, hls.rounded_s(info.duration_ms))
-        self._parts, self._begun_ms, self._packed = [], None, None
+        self._parts, self._begun_ms = [], None
+        self._packed.clear()
         self._discontinuity = False
         self._quick = max(self._quick - 1, 0)
         self.next_number = number + 1

@@ -14,7 +14,7 @@ from headwater.live.viewer import Viewer
 from headwater.node.transports import address_of, prepare
 from headwater.observe.log import session_id
 from headwater.protocols import websocket
-from headwater.protocols.http import HttpError, Request, RequestReader, Response, pack_head, pack_response
+from headwater.protocols.http import MAX_PIPELINED, HttpError, Request, RequestReader, Response, pack_head, pack_response
 
 if TYPE_CHECKING:
     from headwater.node.worker import Node
@@ -63,6 +63,8 @@ class HttpConnection(asyncio.Protocol):
             return  # an HTTP-FLV viewer has nothing to say
         try:
             self._queue.extend(self._reader.feed(data))
+            if len(self._queue) > MAX_PIPELINED:
+                raise HttpError(400, f"more than {MAX_PIPELINED} requests sent ahead")
         except HttpError as error:
             self._refuse(error)
             return
@@ -76,18 +78,15 @@ class HttpConnection(asyncio.Protocol):
         self._leave("connection lost" if exc is not None else "connection closed")
 
     def pause_writing(self) -> None:
-        """The socket is full: a viewer keeps its place; a client that does not read its answers is not asked for more."""
+        """The socket is full: a viewer keeps its place; a client that does not read its answers gets no further ones."""
         if self._viewer is not None:
             self._viewer.pause_writing()
-        elif self._reader is not None:
-            self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """The socket takes bytes again."""
         if self._viewer is not None:
             self._viewer.resume_writing()
-        elif self._reader is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
+        else:
             self._answer_next()
 
     # requests
