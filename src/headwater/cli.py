@@ -15,6 +15,7 @@ from headwater.settings import Settings, SettingsError, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
     from headwater.platform import Platform
     from headwater.store.database import Database
 
@@ -49,16 +50,17 @@ def up(config: Config = None, data_dir: DataDir = None, sets: Sets = None) -> No
 
     settings = _settings(config, data_dir, sets, process="main")
 
-    def ready(running: Platform) -> None:
+    async def say_ready(running: Platform) -> None:
         account = running.first_account
         if account is not None:
             print(f"account {account.name} was made ({account.account_id}); its access key is shown only this once:")
             print(f"  access_key_id     {account.access_key_id}")
             print(f"  access_key_secret {account.access_key_secret}")
         print("ready", flush=True)
+        await asyncio.Event().wait()
 
     try:
-        _run(platform.run(settings, ready))
+        _run(platform.run(settings, say_ready))
     except (platform.PlatformError, SettingsError) as error:
         _fail(str(error))
 
@@ -207,9 +209,9 @@ def _with_database(settings: Settings, use: Callable[[Database], Coroutine[Any, 
     from headwater.store.crypto import SecretsError
     from headwater.store.database import DATABASE_FILE, Database
 
+    folder = Path(settings.data_dir)
+
     async def work() -> T:
-        folder = Path(settings.data_dir)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         database = await Database.open(folder / DATABASE_FILE)
         try:
             return await use(database)
@@ -217,6 +219,7 @@ def _with_database(settings: Settings, use: Callable[[Database], Coroutine[Any, 
             await database.close()
 
     try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return asyncio.run(work())
     except DomainError as error:
         _fail(f"{error.code}: {error.message}")

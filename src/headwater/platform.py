@@ -19,7 +19,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -38,7 +38,7 @@ from headwater.domains.streams import StreamService
 from headwater.node.config import WORKER_PREFIX, WorkerConfig
 from headwater.observe import exposition
 from headwater.openapi.registry import Services
-from headwater.settings import Listen, Settings, SettingsError, listen_address
+from headwater.settings import Listen, Settings, listen_address
 from headwater.store.database import DATABASE_FILE, Actor, Database
 from headwater.supervisor import Supervisor
 
@@ -58,6 +58,8 @@ WORKER_LISTENERS = ("rtmp", "rtmps", "http", "https")
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 
 class PlatformError(Exception):
     """The node cannot start or go on; the message says what to do."""
@@ -67,11 +69,13 @@ class Platform:
     """One node with all of its roles.
 
     first_account: the account made because the database had none; its secret is not stored anywhere in clear.
+    services: what API and commands work with, once started.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.first_account: NewAccount | None = None
+        self.services: Services
         self._data_dir = Path(settings.data_dir).absolute()
         self._exits = contextlib.AsyncExitStack()
         self._supervisors: list[Supervisor] = []
@@ -97,8 +101,7 @@ class Platform:
         settings, exits = self.settings, self._exits
         _prepare_folder(self._data_dir)
         exits.enter_context(_lock(self._data_dir))
-        for name in Listen.__struct_fields__:
-            _check_free(settings.listen, name)
+        _check_free(settings.listen)
         certificate, key = tls.certificate(settings.tls, self._data_dir / "tls", datetime.datetime.now(datetime.UTC))
         run_dir = exits.enter_context(_run_folder(self._data_dir))
 
@@ -109,12 +112,12 @@ class Platform:
         accounts = AccountService(database)
         domains = DomainService(database, cluster, settings.domains)
         streams = StreamService(database, cluster, domains.publisher)
-        if not await accounts.accounts():
-            self.first_account = await accounts.create(FIRST_ACCOUNT, actor=Actor("first start"))
+        self.services = Services(accounts, domains, streams)
         await domains.publish_all()
         cluster_socket = run_dir / "cluster.sock"
         server: ClusterServer = await serve(cluster, str(cluster_socket))
         exits.push_async_callback(server.close)
+        exits.push_async_callback(streams.close_history)
         await exits.enter_async_context(_background(streams.run_history))
         await exits.enter_async_context(_background(streams.run_purge))
 
@@ -145,16 +148,18 @@ class Platform:
         for name, app in (
             ("metrics", exposition.create_app(sources)),
             ("console", headwater.console.app.create_app()),
-            ("api", headwater.openapi.app.create_app(Services(accounts, domains, streams))),
+            ("api", headwater.openapi.app.create_app(self.services)),
         ):
             address = listen_address(getattr(settings.listen, name))
             if address is not None:
                 await exits.enter_async_context(_web(name, app, address))
+        if not await accounts.accounts():  # the last step: a start that fails must not keep a secret that nobody has seen
+            self.first_account = await accounts.create(FIRST_ACCOUNT, actor=Actor("first start"))
 
     async def _workers_ready(self, cluster: EmbeddedCluster) -> None:
-        exits = [supervisor.first_exit for supervisor in self._supervisors]
         ready = asyncio.create_task(_count_workers(cluster, len(self._supervisors)))
-        await asyncio.wait([ready, *exits], timeout=READY_S, return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [ready, *(supervisor.first_exit for supervisor in self._supervisors)]
+        await asyncio.wait(ends, timeout=READY_S, return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
             return ready.result()
         ready.cancel()
@@ -167,8 +172,11 @@ class Platform:
         await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
 
 
-async def run(settings: Settings, ready: Callable[[Platform], None]) -> None:
-    """Run a node until SIGTERM or SIGINT; a second signal does not wait for connections. Raises as `Platform.start`."""
+async def run(settings: Settings, session: Callable[[Platform], Coroutine[Any, Any, T]]) -> T | None:
+    """Run a node with `session` on it, until that returns or SIGTERM or SIGINT comes (then None).
+
+    A second signal does not wait for connections. Raises as `Platform.start` and `session` do.
+    """
     stopping = asyncio.Event()
     platform = Platform(settings)
 
@@ -181,20 +189,26 @@ async def run(settings: Settings, ready: Callable[[Platform], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked_to_stop)
     raise_file_limit()
-    starting = asyncio.create_task(platform.start())
-    asked = asyncio.create_task(stopping.wait())
-    await asyncio.wait([starting, asked], return_when=asyncio.FIRST_COMPLETED)
-    if not starting.done():
-        starting.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await starting
+
+    async def live() -> T:
+        await platform.start()
         log.info("node ready", data_dir=settings.data_dir, workers=settings.workers)
-        ready(platform)
-        await stopping.wait()
-    asked.cancel()
-    log.info("node stops")
-    await platform.stop()
-    log.info("node stopped")
+        return await session(platform)
+
+    living = asyncio.create_task(live())
+    asked = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait([living, asked], return_when=asyncio.FIRST_COMPLETED)
+        if living.done():
+            return living.result()
+        living.cancel()
+        await asyncio.wait([living])
+        return None
+    finally:
+        asked.cancel()
+        log.info("node stops")
+        await platform.stop()
+        log.info("node stopped")
 
 
 def raise_file_limit() -> None:
@@ -264,11 +278,16 @@ def _bind(name: str, address: tuple[str, int]) -> socket.socket:
     return bound
 
 
-def _check_free(listen: Listen, name: str) -> None:
-    """Workers share their ports with SO_REUSEPORT, so the kernel would let two servers share one, too: look first."""
-    address = listen_address(getattr(listen, name))
-    if address is not None:
-        _bind(name, address).close()
+def _check_free(listen: Listen) -> None:
+    """Raises PlatformError that names the setting if something else, or another setting, listens at an address.
+
+    Workers share their ports with SO_REUSEPORT, so the kernel would let two servers share one, too: look first.
+    """
+    with contextlib.ExitStack() as held:
+        for name in Listen.__struct_fields__:
+            address = listen_address(getattr(listen, name))
+            if address is not None:
+                held.enter_context(_bind(name, address))
 
 
 class _WebServer(uvicorn.Server):
@@ -326,6 +345,3 @@ async def _background(work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIte
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-__all__ = ["Platform", "PlatformError", "SettingsError", "run"]

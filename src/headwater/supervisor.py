@@ -29,7 +29,7 @@ HEALTHY_AFTER_S = 60.0
 KILL_MARGIN_S = 3.0
 """How much longer than its drain time a stopping worker may take before it is killed."""
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger()
 
 
 class Supervisor:
@@ -84,7 +84,7 @@ class Supervisor:
             if self._clock() - started >= HEALTHY_AFTER_S:
                 pause_s = BACKOFF_FIRST_S
             self.restarts += 1
-            _log.error("worker_died", worker=self.name, exit=_say(code), restart_in_s=pause_s, restarts=self.restarts)
+            log.error("worker died", worker=self.name, exit=_say(code), restart_in_s=pause_s, restarts=self.restarts)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause_s)
             pause_s = min(pause_s * BACKOFF_FACTOR, BACKOFF_MAX_S)
@@ -92,12 +92,10 @@ class Supervisor:
     async def _live(self) -> int:
         """Start the worker and return its exit code once it has ended, by itself or because it was asked to stop."""
         # A session of its own keeps the terminal's Ctrl-C away from the worker: it is asked to stop in its turn.
-        process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=asyncio.subprocess.PIPE, start_new_session=True
-        )
+        process = await asyncio.create_subprocess_exec(*self._command, stdin=asyncio.subprocess.PIPE, start_new_session=True)
         assert process.stdin is not None  # stdin=PIPE
         self.pid = process.pid
-        _log.info("worker_started", worker=self.name, pid=process.pid)
+        log.info("worker started", worker=self.name, pid=process.pid)
         ended = asyncio.create_task(process.wait())
         stopping = asyncio.create_task(self._stopping.wait())
         try:
@@ -118,7 +116,7 @@ class Supervisor:
         await asyncio.wait({ended, hurried}, timeout=self._drain_s + KILL_MARGIN_S, return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
         if not ended.done():
-            _log.error("worker_killed", worker=self.name, pid=process.pid, reason="it did not stop in time")
+            log.error("worker killed", worker=self.name, pid=process.pid, reason="it did not stop in time")
             self._send(process, signal.SIGKILL)
 
     def _sweep(self, group: int) -> None:

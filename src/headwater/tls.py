@@ -74,9 +74,7 @@ def _make(certificate_file: Path, key_file: Path, now: datetime.datetime) -> Non
         .sign(key, hashes.SHA256())
     )
     certificate_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     _write(key_file, pem, 0o600)
     _write(certificate_file, built.public_bytes(serialization.Encoding.PEM), 0o644)
 

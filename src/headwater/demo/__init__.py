@@ -1,1 +1,6 @@
-"""`headwater demo`: the whole platform with a test picture, on one machine, to look at and to check."""
+"""`headwater demo`: a whole platform with two domains and a test picture, to watch, to push to, and to check."""
+
+from headwater.demo.api import DemoError
+from headwater.demo.runner import run
+
+__all__ = ["DemoError", "run"]

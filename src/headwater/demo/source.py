@@ -13,7 +13,6 @@ import threading
 import time
 from array import array
 from fractions import Fraction
-from typing import cast
 
 import av
 from av.audio.stream import AudioStream
@@ -99,7 +98,7 @@ class Publisher:
 
     def _add_video(self) -> VideoStream:
         options = {"preset": "ultrafast", "tune": "zerolatency", "sc_threshold": "0"}
-        stream = cast(VideoStream, self._output.add_stream("libx264", rate=FRAME_RATE, options=options))
+        stream = self._output.add_stream("libx264", rate=FRAME_RATE, options=options)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.gop_size = GOP_S * FRAME_RATE
         stream.codec_context.bit_rate = VIDEO_BPS
@@ -108,7 +107,7 @@ class Publisher:
         return stream
 
     def _add_audio(self) -> AudioStream:
-        stream = cast(AudioStream, self._output.add_stream("aac", rate=SAMPLE_RATE, layout="mono"))
+        stream = self._output.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
         stream.codec_context.bit_rate = AUDIO_BPS
         return stream
 
@@ -128,7 +127,7 @@ class Publisher:
 
     def _write_video(self, index: int) -> None:
         image = self._picture.draw(index, datetime.datetime.now(datetime.UTC))
-        frame = av.VideoFrame.from_image(image)
+        frame = av.VideoFrame.from_image(image)  # type: ignore[no-untyped-call]
         frame.pts, frame.time_base = index, PIXEL_TIME_BASE
         self._output.mux(self._video.encode(frame))
 

@@ -93,6 +93,13 @@ class AccountService:
             row = await session.get(AccessKey, access_key_id)
             return None if row is None else AccessKeyRecord(row.id, row.secret, row.account, row.status == "active")
 
+    async def access_keys(self, account_id: str) -> list[AccessKeyRecord]:
+        """The active keys of an account, the oldest first; for an operator, who has the key file anyway."""
+        async with self._database.read() as session:
+            wanted = select(AccessKey).where(AccessKey.account == account_id, AccessKey.status == "active")
+            rows = await session.scalars(wanted.order_by(AccessKey.created_s))
+            return [AccessKeyRecord(row.id, row.secret, row.account, True) for row in rows]
+
     async def use_nonce(self, access_key_id: str, nonce: str, expires_s: float) -> bool:
         """Note a signature nonce (of a request whose signature is good); False if it was used before: a replay.
 

@@ -254,6 +254,10 @@ class StreamService:
             if now is not None and (before is None or now.session != before.session):
                 await self._open(now)
 
+    async def close_history(self) -> None:
+        """Write that every push has ended: for the end of a platform, when its workers are gone."""
+        await self._close_all_but(set())
+
     async def run_purge(self) -> None:
         """Remove expired bans and old history, a little at a time, until cancelled."""
         while True:
