@@ -13,6 +13,7 @@ from headwater.access.verdict import Refusal
 from headwater.delivery.play import PlayRequest
 from headwater.ingest.session import PublishSession, PushRequest
 from headwater.live.viewer import Viewer
+from headwater.node.pacer import FULL_READ_BYTES, REST_S
 from headwater.node.transports import address_of, prepare
 from headwater.observe.log import session_id
 from headwater.protocols import rtmp
@@ -35,6 +36,7 @@ class RtmpConnection(asyncio.Protocol):
         "_engine",
         "_id",
         "_listener",
+        "_may_rest",
         "_node",
         "_push",
         "_query",
@@ -63,6 +65,7 @@ class RtmpConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by type
         self._client, self._server = address_of(self._transport)
         prepare(self._transport)
+        self._may_rest = transport.get_extra_info("sslcontext") is None  # a TLS record may hold more than was read
         self._node.counters.connections[self._listener] += 1
         bound = self._node.connections.opened(self, self._client)
         if bound is not None:
@@ -87,7 +90,14 @@ class RtmpConnection(asyncio.Protocol):
             self._fault("protocol", str(error))
             self._close(f"protocol error: {error}")
             return
-        if answer and not self._transport.is_closing():
+        if self._transport.is_closing():
+            return
+        if self._push is not None and len(data) < FULL_READ_BYTES and self._may_rest:
+            rest_s = REST_S[self._push.stream.options.flush]
+            if rest_s:
+                self._transport.pause_reading()
+                self._node.pacer.rest(self, rest_s)
+        if answer:
             self._transport.write(answer)
             if self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
                 self._fault("slow", "does not read our answers")
@@ -108,6 +118,11 @@ class RtmpConnection(asyncio.Protocol):
         """The socket takes bytes again."""
         if self._viewer is not None:
             self._viewer.resume_writing()
+
+    def go_on(self) -> None:
+        """Read again after a rest."""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     # what the client wants
 

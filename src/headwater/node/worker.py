@@ -32,6 +32,7 @@ from headwater.node.config import WORKER_PREFIX, WorkerConfig, WorkerPresence
 from headwater.node.connections import Connections
 from headwater.node.http import HttpConnection
 from headwater.node.internal import InternalConnection
+from headwater.node.pacer import Pacer
 from headwater.node.rtmp import RtmpConnection
 from headwater.observe.counters import Counters
 from headwater.settings import listen_address
@@ -60,6 +61,7 @@ class Node:
         self.counters = Counters()
         self.rules = Rules()
         self.connections = Connections(limits, loop)
+        self.pacer = Pacer(loop)
         self.hub = Hub(
             loop,
             ring_seconds=ring.seconds,
