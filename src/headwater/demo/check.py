@@ -7,6 +7,7 @@ import base64
 import io
 import secrets
 import ssl
+import time
 from array import array
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,7 @@ async def check(name: str, url: str) -> Outcome:
             await asyncio.to_thread(_watch, source, outcome)
     except TimeoutError:
         outcome.fault = f"nothing, or too little, came within {TIMEOUT_S:g} s"
-    except (OSError, ValueError, EOFError) as error:  # av's errors are one of these
+    except (OSError, ValueError, EOFError, av.error.FFmpegError) as error:
         outcome.fault = str(error) or type(error).__name__
     return outcome
 
@@ -73,7 +74,10 @@ def _look(container: InputContainer, outcome: Outcome) -> None:
     loudness: list[float] = []
     last: dict[str, float] = {}
     first: float | None = None
+    deadline = time.monotonic() + TIMEOUT_S  # nobody waits for this thread any longer by then
     for frame in _frames(container):
+        if time.monotonic() > deadline:
+            return
         now = float(frame.time or 0.0)
         kind = type(frame).__name__
         if kind in last and now <= last[kind]:

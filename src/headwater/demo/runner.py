@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
+import os
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from urllib.parse import quote
 
 import msgspec
@@ -17,11 +17,14 @@ from rich.table import Table
 
 from headwater.demo.api import ApiClient, DemoError
 from headwater.demo.check import Outcome, check
-from headwater.domains.accounts import NewAccount
+from headwater.domains.errors import DomainError
 from headwater.domains.urls import StreamUrls, endpoints, resolves
 from headwater.observe import log
-from headwater.platform import Platform, raise_file_limit
-from headwater.settings import Listen, Settings, listen_address, load
+from headwater.openapi.registry import Services
+from headwater.platform import Platform
+from headwater.platform import run as run_platform
+from headwater.settings import ENV_PREFIX, Listen, Settings, listen_address, load
+from headwater.supervisor import Supervisor
 
 PUSH_DOMAIN, PLAY_DOMAIN = "push.demo.localhost", "play.demo.localhost"
 REGION = "ap-southeast-1"
@@ -33,190 +36,219 @@ VALIDITY_S = 86_400
 ONLINE_S = 20.0
 """How long the test picture may take until it is on air."""
 
+ONLINE_POLL_S = 0.2
+
+SOURCE_DRAIN_S = 1.0
+"""How long the test picture's process may take to end: it has nothing to bring to an end but its push."""
+
 PORTS_TRIED = 100
+
+_THERE_ALREADY = ("DomainAlreadyExist", "PushDomainAlreadyMapped")
+"""Codes of the service that tell, on an earlier demo's data, that a step was done then."""
+
+
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
+    """What the demo prints, and what `--json` gives. check: the outcomes of `--check`."""
+
+    play: dict[str, str]
+    player: str
+    push: str
+    obs_server: str
+    obs_key: str
+    api: str
+    access_key_id: str
+    access_key_secret: str
+    check: list[Outcome] | None = None
 
 
 async def run(overrides: list[tuple[str, str]], data_dir: str | None, *, check: bool, json: bool) -> int:
-    """Run the demo until Ctrl-C, or until every URL was checked. Returns the exit code."""
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    """Run the demo until Ctrl-C, or until every URL was checked. Returns the exit code. Raises DemoError."""
+    console = Console(stderr=json, highlight=False, soft_wrap=True)
     with contextlib.ExitStack() as exits:
         folder = data_dir or exits.enter_context(tempfile.TemporaryDirectory(prefix="headwater-demo-"))
-        listen, moved = _free_ports({name.removeprefix("listen.") for name, _ in overrides})
-        settings = load(None, overrides=[("log.level", "warning"), *listen, *overrides, ("data_dir", folder)])
+        settings = _settings(overrides, folder, console)
         log.configure(settings.log.format, settings.log.level, process="main")
-        raise_file_limit()
-        console = Console(stderr=json, highlight=False, soft_wrap=True)
-        for line in moved:
-            console.print(line, style="yellow")
-        platform = Platform(settings)
-        await platform.start()
-        try:
-            account = platform.first_account
-            if account is None:
-                raise DemoError(
-                    f"{folder} holds the data of an earlier server: start that with `headwater up --data-dir {folder}`"
-                )
-            urls = await _set_up(platform, settings, account)
-            async with _test_picture(urls.picture.push), _client(settings, account) as client:
-                await _until_online(client, stopping)
-                if json:
-                    print(msgspec.json.encode(_described(urls, settings, account)).decode(), flush=True)
-                if check and not stopping.is_set():
-                    return await _check_all(urls, console)
-                if not json:
-                    _print(urls, settings, account, console)
-                await stopping.wait()
-                return 0
-        finally:
-            await platform.stop()
+        code = await run_platform(settings, lambda platform: _on_air(platform, console, check=check, json=json))
+    # stopped by a signal: the way to end the demo, but not the way to end a check
+    return int(check) if code is None else code
 
 
-def _free_ports(taken_care_of: set[str]) -> tuple[list[tuple[str, str]], list[str]]:
-    """Settings that put every listener on loopback, on its usual port or the next free one; and what to say about it."""
-    settings, moved = [], []
+async def _on_air(platform: Platform, console: Console, *, check: bool, json: bool) -> int:
+    """Everything that is done while the platform runs."""
+    settings, services = platform.settings, platform.services
+    if not (settings.listen.api and settings.listen.rtmp):
+        raise DemoError("the demo needs listen.api and listen.rtmp, for its domains and its test picture")
+    account_id, key_id, secret = await _account(platform)
+    async with ApiClient(_address(settings.listen.api), key_id, secret) as client:
+        await _add_domains(client)
+        picture, own = [await _urls(services, account_id, settings, stream) for stream in (STREAM, OWN_STREAM)]
+        shown = Shown(
+            play=picture.play,
+            player=_player(picture, settings),
+            push=own.push,
+            obs_server=own.obs_server,
+            obs_key=own.obs_key,
+            api=f"http://{_address(settings.listen.api)}",
+            access_key_id=key_id,
+            access_key_secret=secret,
+        )
+        async with _test_picture(picture.push):
+            await _until_online(client)
+            if not json:
+                _print(shown, console)
+            if check:
+                console.print(f"\nPlaying {len(picture.play)} URLs …")
+                shown = msgspec.structs.replace(shown, check=await _check(picture.play))
+                _print_outcomes(shown.check or [], console)
+            if json:
+                print(msgspec.json.encode(shown).decode(), flush=True)
+            if shown.check is not None:
+                return int(any(outcome.fault for outcome in shown.check))
+            if not json:
+                console.print("\nThe URLs are signed for a day. Stop everything with Ctrl-C.")
+            await asyncio.Event().wait()  # until a signal cancels us
+            return 0
+
+
+def _settings(overrides: list[tuple[str, str]], folder: str, console: Console) -> Settings:
+    chosen = {name.removeprefix("listen.") for name, _ in overrides}
+    chosen |= {name.removeprefix(f"{ENV_PREFIX}LISTEN__").lower() for name in os.environ}
+    listen: list[tuple[str, str]] = []
     with contextlib.ExitStack() as held:  # a port stays taken until all are chosen, so that no two get the same
         for field in msgspec.structs.fields(Listen):
             usual = listen_address(str(field.default))
-            if usual is None or field.name in taken_care_of:
+            if usual is None or field.name in chosen:
                 continue
-            port = next((port for port in range(usual[1], usual[1] + PORTS_TRIED) if _take(port, held)), None)
-            if port is None:
-                raise DemoError(f"listen.{field.name}: no port from {usual[1]} to {usual[1] + PORTS_TRIED - 1} is free")
+            port = _free_port(field.name, usual[1], held)
             if port != usual[1]:
-                moved.append(f"Port {usual[1]} ({field.name}) is taken, using {port}.")
-            settings.append((f"listen.{field.name}", f"127.0.0.1:{port}"))
-    return settings, moved
+                console.print(f"Port {usual[1]} ({field.name}) is taken, using {port}.", style="yellow")
+            listen.append((f"listen.{field.name}", f"127.0.0.1:{port}"))
+    quiet = [] if f"{ENV_PREFIX}LOG__LEVEL" in os.environ else [("log.level", "warning")]
+    return load(None, overrides=[*quiet, *listen, *overrides, ("data_dir", folder)])
 
 
-def _take(port: int, held: contextlib.ExitStack) -> bool:
-    probe = socket.socket()
+def _free_port(name: str, usual: int, held: contextlib.ExitStack) -> int:
+    """The usual port of a listener, or the next one that is free on loopback; it stays bound until `held` is closed."""
+    for port in range(usual, usual + PORTS_TRIED):
+        probe = socket.socket()
+        try:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            probe.listen()
+        except OSError:
+            probe.close()
+        else:
+            held.enter_context(probe)
+            return port
+    raise DemoError(f"listen.{name}: no port from {usual} to {usual + PORTS_TRIED - 1} is free")
+
+
+def _address(text: str) -> str:
+    """Where a client on this machine finds a listener that may listen at every address."""
+    return text.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:")
+
+
+async def _account(platform: Platform) -> tuple[str, str, str]:
+    """Id, access key id and secret: of the new account, or of the one that an earlier demo on these data used."""
+    first = platform.first_account
+    if first is not None:
+        return first.account_id, first.access_key_id, first.access_key_secret
+    accounts = platform.services.accounts
     try:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", port))
-        probe.listen()
-    except OSError:
-        probe.close()
-        return False
-    held.enter_context(probe)
-    return True
+        account_id = await platform.services.domains.owner(PLAY_DOMAIN)
+    except DomainError:
+        account_id = (await accounts.accounts())[0].id  # without one, the platform would have made the first
+    keys = await accounts.access_keys(account_id)
+    if not keys:
+        raise DemoError(f"account {account_id} has no active access key")
+    return account_id, keys[0].id, keys[0].secret
 
 
-class DemoUrls(msgspec.Struct, frozen=True):
-    """The test picture's URLs, and those of a second stream that a person can push."""
+async def _add_domains(client: ApiClient) -> None:
+    """Add, sign and bind the two domains, as any user would."""
+    for name, kind in ((PUSH_DOMAIN, "liveEdge"), (PLAY_DOMAIN, "liveVideo")):
+        await client.call(
+            "AddLiveDomain", DomainName=name, LiveDomainType=kind, Region=REGION, Scope="overseas", accept=_THERE_ALREADY
+        )
+        found = await client.call("DescribeLiveDomainConfigs", DomainName=name, FunctionNames="aliauth")
+        [config] = found["DomainConfigs"]["DomainConfig"]
+        arguments = {item["ArgName"]: item["ArgValue"] for item in config["FunctionArgs"]["FunctionArg"]}
+        arguments["ali_auth_delta"] = str(VALIDITY_S)
+        function = {
+            "functionName": "aliauth",
+            "functionArgs": [{"argName": key, "argValue": value} for key, value in arguments.items()],
+        }
+        functions = msgspec.json.encode([function]).decode()
+        await client.call("BatchSetLiveDomainConfigs", DomainNames=name, Functions=functions)
+    await client.call("AddLiveDomainMapping", PushDomain=PUSH_DOMAIN, PullDomain=PLAY_DOMAIN, accept=_THERE_ALREADY)
 
-    picture: StreamUrls
-    own: StreamUrls
 
-
-async def _set_up(platform: Platform, settings: Settings, account: NewAccount) -> DemoUrls:
-    """Add, sign and bind the two domains, and return the streams' URLs."""
-    async with _client(settings, account) as client:
-        for name, kind in ((PUSH_DOMAIN, "liveEdge"), (PLAY_DOMAIN, "liveVideo")):
-            await client.call("AddLiveDomain", DomainName=name, LiveDomainType=kind, Region=REGION, Scope="overseas")
-            found = await client.call("DescribeLiveDomainConfigs", DomainName=name, FunctionNames="aliauth")
-            [config] = found["DomainConfigs"]["DomainConfig"]
-            arguments = {item["ArgName"]: item["ArgValue"] for item in config["FunctionArgs"]["FunctionArg"]}
-            arguments["ali_auth_delta"] = str(VALIDITY_S)
-            function = {
-                "functionName": "aliauth",
-                "functionArgs": [{"argName": key, "argValue": value} for key, value in arguments.items()],
-            }
-            functions = msgspec.json.encode([function]).decode()
-            await client.call("BatchSetLiveDomainConfigs", DomainNames=name, Functions=functions)
-        await client.call("AddLiveDomainMapping", PushDomain=PUSH_DOMAIN, PullDomain=PLAY_DOMAIN)
+async def _urls(services: Services, account_id: str, settings: Settings, stream: str) -> StreamUrls:
     named = await asyncio.to_thread(lambda: resolves(PUSH_DOMAIN) and resolves(PLAY_DOMAIN))
     where = endpoints(settings.listen, None if named else settings.public_host)
-    domains = platform.services.domains
-    picture, own = [await domains.urls(account.account_id, PLAY_DOMAIN, APP, name, where) for name in (STREAM, OWN_STREAM)]
-    return DemoUrls(picture, own)
-
-
-def _client(settings: Settings, account: NewAccount) -> ApiClient:
-    return ApiClient(settings.listen.api, account.access_key_id, account.access_key_secret)
+    return await services.domains.urls(account_id, PLAY_DOMAIN, APP, stream, where)
 
 
 @contextlib.asynccontextmanager
 async def _test_picture(url: str) -> AsyncIterator[None]:
-    """Push the test picture from a process of its own, which ends with its standard input."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "headwater.demo.source", url, stdin=asyncio.subprocess.PIPE, start_new_session=True
-    )
-    assert process.stdin is not None  # stdin=PIPE
+    """Push the test picture from a process of its own, which learns the URL as one line of its standard input."""
+    command = (sys.executable, "-m", "headwater.demo.source")
+    source = Supervisor("test picture", command, f"{url}\n".encode(), SOURCE_DRAIN_S)
     try:
         yield
     finally:
-        process.stdin.close()
-        try:
-            await asyncio.wait_for(process.wait(), 5)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        await source.stop()
 
 
-async def _until_online(client: ApiClient, stopping: asyncio.Event) -> None:
+async def _until_online(client: ApiClient) -> None:
     try:
         async with asyncio.timeout(ONLINE_S):
-            while not stopping.is_set():
-                found = await client.call("DescribeLiveStreamsOnlineList", DomainName=PLAY_DOMAIN)
-                if found["TotalNum"]:
-                    return
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stopping.wait(), 0.1)
+            while not (await client.call("DescribeLiveStreamsOnlineList", DomainName=PLAY_DOMAIN, StreamName=STREAM))[
+                "TotalNum"
+            ]:
+                await asyncio.sleep(ONLINE_POLL_S)
     except TimeoutError:
         raise DemoError(f"the test picture was not on air within {ONLINE_S:g} s") from None
 
 
-async def _check_all(urls: DemoUrls, console: Console) -> int:
-    console.print(f"Playing {len(urls.picture.play)} URLs …")
-    outcomes: list[Outcome] = await asyncio.gather(*(check(name, url) for name, url in urls.picture.play.items()))
+async def _check(play: dict[str, str]) -> list[Outcome]:
+    return await asyncio.gather(*(check(name, url) for name, url in play.items()))
+
+
+def _player(urls: StreamUrls, settings: Settings) -> str:
+    """The address of the page that plays the test picture, "" without a console or an HTTP listener."""
+    if not settings.listen.console or "http-flv" not in urls.play:
+        return ""
+    return f"http://{_address(settings.listen.console)}/player?url={quote(urls.play['http-flv'], safe='')}"
+
+
+def _print(shown: Shown, console: Console) -> None:
+    def title(text: str) -> None:
+        console.print(f"\n[bold]{text}[/bold]")
+
+    def row(name: str, value: str) -> None:
+        console.print(f"  {name:<20}", end="")
+        console.print(value, style="cyan", markup=False)
+
+    title("Headwater is on air with a test picture.")
+    if shown.player:
+        row("Watch in a browser", shown.player)
+    title("Play URLs")
+    for name, url in shown.play.items():
+        row(name, url)
+    title(f"Push your own stream with OBS (the name `{STREAM}` is on air, so this is for the name `{OWN_STREAM}`)")
+    row("Server", shown.obs_server)
+    row("Stream key", shown.obs_key)
+    row("or in one piece", shown.push)
+    title("API (ApsaraVideo Live 2016-11-01; the official SDKs work with this endpoint)")
+    row("Endpoint", shown.api)
+    row("AccessKey ID", shown.access_key_id)
+    row("AccessKey secret", shown.access_key_secret)
+
+
+def _print_outcomes(outcomes: Iterable[Outcome], console: Console) -> None:
     table = Table("protocol", "picture", "frames", "sound", "seconds", "result")
     for outcome in outcomes:
         result = f"[red]{outcome.fault}[/red]" if outcome.fault else "[green]ok[/green]"
         table.add_row(outcome.name, outcome.picture, str(outcome.frames), outcome.sound, f"{outcome.seconds:.1f}", result)
     console.print(table)
-    return 1 if any(outcome.fault for outcome in outcomes) else 0
-
-
-def _described(urls: DemoUrls, settings: Settings, account: NewAccount) -> dict[str, object]:
-    return {
-        "play": urls.picture.play,
-        "player": _player(urls, settings),
-        "push": urls.own.push,
-        "obs_server": urls.own.obs_server,
-        "obs_key": urls.own.obs_key,
-        "api": f"http://{settings.listen.api}",
-        "access_key_id": account.access_key_id,
-        "access_key_secret": account.access_key_secret,
-    }
-
-
-def _player(urls: DemoUrls, settings: Settings) -> str | None:
-    if not settings.listen.console or "http-flv" not in urls.picture.play:
-        return None
-    return f"http://{settings.listen.console}/player?url={quote(urls.picture.play['http-flv'], safe='')}"
-
-
-def _print(urls: DemoUrls, settings: Settings, account: NewAccount, console: Console) -> None:
-    def title(text: str) -> None:
-        console.print(f"\n[bold]{text}[/bold]")
-
-    def row(name: str, value: str) -> None:
-        console.print(f"  {name:<18}[cyan]{value}[/cyan]")
-
-    title("Headwater is on air with a test picture.")
-    player = _player(urls, settings)
-    if player is not None:
-        row("Watch in a browser", player)
-    title("Play URLs")
-    for name, url in urls.picture.play.items():
-        row(name, url)
-    title("Push your own stream with OBS (the name `demo` is taken, so this one is for the name `obs`)")
-    row("Server", urls.own.obs_server)
-    row("Stream key", urls.own.obs_key)
-    title("API (ApsaraVideo Live 2016-11-01; the official SDKs work with this endpoint)")
-    row("Endpoint", f"http://{settings.listen.api}")
-    row("AccessKey ID", account.access_key_id)
-    row("AccessKey secret", account.access_key_secret)
-    console.print("\nEverything is temporary and signed for a day. Stop with Ctrl-C.")

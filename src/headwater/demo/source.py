@@ -1,6 +1,7 @@
-"""The demo's publisher: `python -m headwater.demo.source URL` pushes a moving test picture with a clock and a tone over RTMP.
+"""The demo's publisher, `python -m headwater.demo.source`: pushes a moving test picture with a clock and a tone over RTMP.
 
-It ends when its standard input ends, so that it never outlives the demo that has started it.
+The URL is the first line of its standard input, since other users can read a command line. When the input ends it ends too, so
+that it never outlives the demo that has started it.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import datetime
 import math
 import os
+import signal
 import sys
 import threading
 import time
@@ -38,10 +40,13 @@ HUM_AMPLITUDE = 500
 RETRY_S = 1.0
 """Pause before a push that failed is tried again."""
 
+END_S = 2.0
+"""How long the push may take to end once the demo is gone."""
+
 BARS = ("#c0c0c0", "#c0c000", "#00c0c0", "#00c000", "#c000c0", "#c00000", "#0000c0")
 """Colour bars of 75 %, as SMPTE EG 1 orders them."""
 
-PIXEL_TIME_BASE = Fraction(1, FRAME_RATE)
+VIDEO_TIME_BASE = Fraction(1, FRAME_RATE)
 
 
 class Picture:
@@ -103,7 +108,7 @@ class Publisher:
         stream.codec_context.gop_size = GOP_S * FRAME_RATE
         stream.codec_context.bit_rate = VIDEO_BPS
         stream.codec_context.thread_count = 1
-        stream.codec_context.time_base = PIXEL_TIME_BASE
+        stream.codec_context.time_base = VIDEO_TIME_BASE
         return stream
 
     def _add_audio(self) -> AudioStream:
@@ -128,7 +133,7 @@ class Publisher:
     def _write_video(self, index: int) -> None:
         image = self._picture.draw(index, datetime.datetime.now(datetime.UTC))
         frame = av.VideoFrame.from_image(image)  # type: ignore[no-untyped-call]
-        frame.pts, frame.time_base = index, PIXEL_TIME_BASE
+        frame.pts, frame.time_base = index, VIDEO_TIME_BASE
         self._output.mux(self._video.encode(frame))
 
     def _write_audio(self, first_sample: int) -> None:
@@ -146,25 +151,26 @@ def publish(url: str, stop: threading.Event) -> None:
         try:
             with av.open(url, "w", format="flv", options={"flvflags": "no_duration_filesize"}) as output:
                 Publisher(output).run(stop)
-        except OSError as error:  # av.error.FFmpegError of a lost or refused connection is an OSError too
+        except (OSError, av.error.FFmpegError) as error:
             print(f"the demo's push ended: {error}", file=sys.stderr, flush=True)
             stop.wait(RETRY_S)
 
 
 def main() -> None:
-    """Push to the URL on the command line until standard input ends."""
+    """Push to the URL that the first line of standard input gives, until SIGTERM or the end of the input."""
+    url = sys.stdin.readline().strip()
     stop = threading.Event()
 
     def wait_for_parent() -> None:
-        while sys.stdin.buffer.read(1):
-            pass
+        sys.stdin.read()
         stop.set()
         # A write that hangs in FFmpeg does not see the event; the process must be gone all the same.
-        time.sleep(2)
+        time.sleep(END_S)
         os._exit(0)
 
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=wait_for_parent, daemon=True).start()
-    publish(sys.argv[1], stop)
+    publish(url, stop)
 
 
 if __name__ == "__main__":
