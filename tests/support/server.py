@@ -163,11 +163,16 @@ _COMPLAINT = re.compile(
 
 
 @contextlib.contextmanager
-def running(settings: Mapping[str, str | None] | None = None, environ: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """A server with its own data that is ready, and is ended and checked afterwards."""
-    # Unix socket paths are limited to 107 bytes, which pytest's own temporary directories come near to.
-    with tempfile.TemporaryDirectory(prefix="hw-") as directory:
-        server = Server(Path(directory), settings, environ)
+def running(
+    settings: Mapping[str, str | None] | None = None,
+    environ: Mapping[str, str] | None = None,
+    data_dir: Path | None = None,
+) -> Iterator[Server]:
+    """A server that is ready, with data of its own unless `data_dir` is given; it is ended and checked afterwards."""
+    with contextlib.ExitStack() as stack:
+        # Unix socket paths are limited to 107 bytes, which pytest's own temporary directories come near to.
+        directory = data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hw-")))
+        server = Server(directory, settings, environ)
         try:
             server.wait_ready()
             yield server
@@ -176,5 +181,5 @@ def running(settings: Mapping[str, str | None] | None = None, environ: Mapping[s
         finally:
             if server.process.poll() is None:
                 server.kill()
-            if server.process.stdout is not None:
-                server.process.stdout.close()
+            assert server.process.stdout is not None
+            server.process.stdout.close()
