@@ -24,7 +24,7 @@ class TextPacking:
 
     name = "text"
 
-    def start(self, headers: Sequence[Tag], timestamp_ms: int) -> bytes:
+    def start(self, headers: Sequence[Tag], timestamp_ms: int, tracks: int) -> bytes:
         return b"start:" + b",".join(tag.payload for tag in headers) + b";"
 
     def pack(self, tags: Sequence[Tag]) -> bytes:
@@ -68,7 +68,7 @@ class World:
         self.now = 0
         self.jumps: list[int] = []
         self.output = Output(
-            cast(LiveStream, SimpleNamespace(ring=self.ring)),
+            cast(LiveStream, SimpleNamespace(ring=self.ring, tracks=0)),
             TextPacking(),
             Traffic(),
             lag_ms=lag_ms,

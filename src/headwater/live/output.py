@@ -29,8 +29,11 @@ class Packing(Protocol):
 
     name: str
 
-    def start(self, headers: Sequence[Tag], timestamp_ms: int) -> bytes:
-        """What a viewer gets first: file header, metadata and codec configuration as of `timestamp_ms`."""
+    def start(self, headers: Sequence[Tag], timestamp_ms: int, tracks: int) -> bytes:
+        """What a viewer gets first: file header, metadata and codec configuration as of `timestamp_ms`.
+
+        tracks: `flv.HAS_AUDIO` and `flv.HAS_VIDEO` as far as known.
+        """
 
     def pack(self, tags: Sequence[Tag]) -> bytes: ...
 
@@ -122,15 +125,16 @@ class Output:
         headers: those in force now, for a stream in which nobody can start yet.
         """
         self.flush()
+        tracks = self.stream.tracks
         viewer.output = self
         self.traffic.joins += 1
         start = self._start(behind_ms)
         if start is None:
             viewer.cursor = self.head
-            first = self.packing.start(headers, self._batches[-1].timestamp_ms if self._batches else 0)
+            first = self.packing.start(headers, self._batches[-1].timestamp_ms if self._batches else 0, tracks)
         else:
             viewer.cursor, batch = start
-            first = self.packing.start(batch.headers or (), batch.timestamp_ms)
+            first = self.packing.start(batch.headers or (), batch.timestamp_ms, tracks)
         self.behind.add(viewer)
         self._write(viewer, first)
         self._catch_up(viewer)

@@ -19,9 +19,10 @@ class FlvPacking:
 
     name = "flv"
 
-    def start(self, headers: Sequence[Tag], timestamp_ms: int) -> bytes:
+    def start(self, headers: Sequence[Tag], timestamp_ms: int, tracks: int) -> bytes:
         """The file header, then metadata and codec configuration."""
-        return flv.FILE_HEADER + b"".join(flv.pack_tag(tag.kind, _time(tag, timestamp_ms), tag.payload) for tag in headers)
+        tags = [flv.pack_tag(tag.kind, _time(tag, timestamp_ms), tag.payload) for tag in headers]
+        return flv.file_header(tracks) + b"".join(tags)
 
     def pack(self, tags: Sequence[Tag]) -> bytes:
         """The tags as FLV tags."""
@@ -33,9 +34,9 @@ class WebSocketFlvPacking(FlvPacking):
 
     name = "ws-flv"
 
-    def start(self, headers: Sequence[Tag], timestamp_ms: int) -> bytes:
+    def start(self, headers: Sequence[Tag], timestamp_ms: int, tracks: int) -> bytes:
         """The file's beginning as one message."""
-        return websocket.pack_binary(super().start(headers, timestamp_ms))
+        return websocket.pack_binary(super().start(headers, timestamp_ms, tracks))
 
     def pack(self, tags: Sequence[Tag]) -> bytes:
         """The tags as one message."""
@@ -47,7 +48,7 @@ class RtmpPacking:
 
     name = "rtmp"
 
-    def start(self, headers: Sequence[Tag], timestamp_ms: int) -> bytes:
+    def start(self, headers: Sequence[Tag], timestamp_ms: int, tracks: int) -> bytes:
         """Metadata and codec configuration."""
         return b"".join(rtmp.pack_tag(tag.kind, _time(tag, timestamp_ms), tag.payload) for tag in headers)
 

@@ -12,8 +12,8 @@ from headwater.live.output import Output, Traffic
 from headwater.live.packings import PACKINGS
 from headwater.live.ring import Ring
 from headwater.live.viewer import Viewer
-from headwater.media import codecs
-from headwater.media.tag import AUDIO, SCRIPT, VIDEO, Flags, Tag
+from headwater.media import codecs, flv
+from headwater.media.tag import AUDIO, VIDEO, Flags, Tag
 from headwater.media.timeline import Timeline
 
 FLUSH_S = {"realtime": 0.0, "low": 0.1, "standard": 0.35}
@@ -60,6 +60,7 @@ class LiveStream:
     """One stream of the hub; made at its first publish, closed when its reconnect window has passed.
 
     publisher: None while we wait for it to come back. headers: metadata and codec configuration in force now.
+    tracks: which of `flv.HAS_AUDIO` and `flv.HAS_VIDEO` the publisher has sent.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class LiveStream:
         self._video_config: Tag | None = None
         self._audio_config: Tag | None = None
         self.headers: tuple[Tag, ...] = ()
+        self.tracks = 0
         self._wait_for_key = False
         self._flush_handle: asyncio.Handle | None = None
 
@@ -99,6 +101,7 @@ class LiveStream:
         self.publisher = publisher
         self.timeline.begin_session()
         self._wait_for_key = True
+        self.tracks = 0
         self.meter = Meter()
         if not first and self.hls is not None:
             self.hls.discontinuity()
@@ -107,12 +110,15 @@ class LiveStream:
         """Take one message of the publisher into the ring."""
         flags = codecs.classify(kind, payload)
         if kind == VIDEO:
+            self.tracks |= flv.HAS_VIDEO
             if self._wait_for_key:
                 if flags & Flags.KEY:
                     self._wait_for_key = False
                 elif not flags & Flags.CONFIG:
                     return
-        elif kind == SCRIPT and not payload:
+        elif kind == AUDIO:
+            self.tracks |= flv.HAS_AUDIO
+        elif not payload:
             return
         tag = Tag(kind, self.timeline.map(kind, wire_timestamp), payload, flags)
         if flags & (Flags.CONFIG | Flags.METADATA) and not self._remember(tag):

@@ -11,6 +11,9 @@ from headwater.media.tag import AUDIO, SCRIPT, VIDEO, Tag
 FILE_HEADER = b"FLV\x01\x05\x00\x00\x00\x09" + b"\0\0\0\0"
 """Version 1, with audio and video (E.2), then the size of the tag before the first one (E.3)."""
 
+HAS_AUDIO, HAS_VIDEO = 4, 1
+"""Bits of the header's flags (E.2)."""
+
 PAYLOAD_BYTES_MAX = 0xFFFFFF
 """A tag's size field has 24 bits (E.4.1)."""
 
@@ -23,6 +26,11 @@ _header = struct.Struct(">II3x")
 _pack_header = _header.pack
 _unpack_header = _header.unpack_from
 _pack_size = struct.Struct(">I").pack
+
+
+def file_header(tracks: int) -> bytes:
+    """The header of a file with these tracks (HAS_AUDIO, HAS_VIDEO). Players wait for what it promises; 0 promises both."""
+    return FILE_HEADER[:4] + bytes((tracks or HAS_AUDIO | HAS_VIDEO,)) + FILE_HEADER[5:]
 
 
 def pack_tag(kind: int, timestamp_ms: int, payload: bytes) -> bytes:
