@@ -78,10 +78,11 @@ class Server:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.output.append(line.rstrip("\n"))
-            if line.strip() == "ready":
-                self._ready.set()
+        with self.process.stdout as stdout:  # its end comes with the last of the program's processes
+            for line in stdout:
+                self.output.append(line.rstrip("\n"))
+                if line.strip() == "ready":
+                    self._ready.set()
         self._ready.set()
 
     def wait_ready(self) -> None:
@@ -145,6 +146,7 @@ class Server:
         """End the program at once."""
         self.process.kill()
         self.process.wait()
+        self._reader.join(1)  # workers that are left behind may hold its end open for a moment
 
     def children(self) -> list[int]:
         """The process ids of the media workers."""
@@ -179,7 +181,4 @@ def running(
             if server.process.poll() is None:
                 server.stop()
         finally:
-            if server.process.poll() is None:
-                server.kill()
-            assert server.process.stdout is not None
-            server.process.stdout.close()
+            server.kill()
