@@ -1,4 +1,4 @@
-"""The commands: up, demo, account, url, version. Imports are made late, so that each command loads only what it uses."""
+"""The commands: up, demo, load, account, url, version. Imports are made late, so that each command loads only what it uses."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import msgspec
 import typer
 
+from headwater.load.command import load as load_command
 from headwater.settings import Settings, SettingsError, load
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ account_app = typer.Typer(help="Accounts and their access keys.", no_args_is_hel
 url_app = typer.Typer(help="Signed and ready-made URLs.", no_args_is_help=True)
 app.add_typer(account_app, name="account")
 app.add_typer(url_app, name="url")
+app.command("load")(load_command)
 
 Config = Annotated[Path | None, typer.Option("--config", help="A TOML file with settings.", dir_okay=False)]
 DataDir = Annotated[str | None, typer.Option("--data-dir", help="Folder of database, keys and sockets (setting data_dir).")]
@@ -46,9 +48,8 @@ def main() -> None:
 @app.command()
 def up(config: Config = None, data_dir: DataDir = None, sets: Sets = None) -> None:
     """Run every role on this machine until Ctrl-C; prints `ready` when every listener answers."""
-    from headwater import platform
-
     settings = _settings(config, data_dir, sets, process="main")
+    from headwater import platform
 
     async def say_ready(running: Platform) -> None:
         account = running.first_account

@@ -52,7 +52,7 @@ VIDEO_TIME_BASE = Fraction(1, FRAME_RATE)
 class Picture:
     """Draws the test picture: colour bars, a clock with tenths, and a ball on a track that shows every dropped frame."""
 
-    TRACK_TOP, TRACK_HEIGHT = 300, 40
+    TRACK_TOP, TRACK_HEIGHT = 290, 40
 
     def __init__(self) -> None:
         self._clock_font = ImageFont.load_default(size=72)
@@ -64,7 +64,7 @@ class Picture:
         draw = ImageDraw.Draw(image)
         for index, colour in enumerate(BARS):
             draw.rectangle((WIDTH * index // len(BARS), 0, WIDTH * (index + 1) // len(BARS) - 1, 150), fill=colour)
-        draw.text((WIDTH // 2, 272), "Headwater demo, UTC", font=self._small_font, fill="#8fa3b5", anchor="mm")
+        draw.text((WIDTH // 2, 268), "Headwater demo, UTC", font=self._small_font, fill="#8fa3b5", anchor="mm")
         draw.rectangle((0, self.TRACK_TOP, WIDTH, self.TRACK_TOP + self.TRACK_HEIGHT), fill="#1c242c")
         return image
 
@@ -77,7 +77,7 @@ class Picture:
         phase = index % (4 * FRAME_RATE) / (4 * FRAME_RATE)
         x = round(abs(1 - 2 * phase) * (WIDTH - self.TRACK_HEIGHT))
         draw.ellipse((x, self.TRACK_TOP, x + self.TRACK_HEIGHT, self.TRACK_TOP + self.TRACK_HEIGHT), fill="#4fc3f7")
-        draw.text((8, HEIGHT - 14), f"frame {index}", font=self._small_font, fill="#8fa3b5", anchor="lm")
+        draw.text((8, HEIGHT - 13), f"frame {index}", font=self._small_font, fill="#8fa3b5", anchor="lm")
         return image
 
 

@@ -9,17 +9,32 @@ function say(text, bad = false) {
   element("state").classList.toggle("bad", bad);
 }
 
+function refused(code) {
+  const reasons = {
+    403: "the signature is missing, wrong or expired, or the domain or the stream is stopped",
+    404: "there is no such stream or domain at the moment",
+    503: "it is too busy",
+  };
+  return `The server refused (HTTP ${code})${reasons[code] ? `: ${reasons[code]}` : ""}.`;
+}
+
 function playFlv(url) {
   if (!mpegts.isSupported()) return say("This browser cannot play FLV: it has no Media Source Extensions.", true);
   const player = mpegts.createPlayer(
     { type: "flv", isLive: true, url, cors: true },
     { enableStashBuffer: false, liveBufferLatencyChasing: true },
   );
+  let received = false;
+  player.on(mpegts.Events.MEDIA_INFO, () => (received = true));
   player.on(mpegts.Events.ERROR, (type, detail, info) => {
-    const refused = info && info.code >= 400;
-    say(refused ? `The server refused: HTTP ${info.code} ${info.msg ?? ""}`.trim() : `Playing failed: ${detail}.`, true);
+    if (info && info.code >= 400) say(refused(info.code), true);
+    else if (type === mpegts.ErrorTypes.NETWORK_ERROR) say("The server cannot be reached, or the connection broke.", true);
+    else say(`This browser cannot play the stream (${detail}).`, true);
   });
-  player.on(mpegts.Events.LOADING_COMPLETE, () => say("The stream has ended."));
+  player.on(mpegts.Events.LOADING_COMPLETE, () => {
+    if (received) say("The stream has ended.");
+    else say("The connection was closed before any media came: the URL is not valid, or the stream is not on air.", true);
+  });
   player.attachMediaElement(video);
   player.load();
   stop = () => player.destroy();
@@ -36,7 +51,9 @@ function playHls(url) {
   player.on(Hls.Events.ERROR, (_, data) => {
     if (!data.fatal) return;
     const code = data.response && data.response.code;
-    say(code ? `The server refused: HTTP ${code}` : `Playing failed: ${data.details}.`, true);
+    if (code >= 400) say(refused(code), true);
+    else if (data.type === Hls.ErrorTypes.NETWORK_ERROR) say("The server cannot be reached, or the connection broke.", true);
+    else say(`This browser cannot play the stream (${data.details}).`, true);
   });
   player.loadSource(url);
   player.attachMedia(video);
@@ -55,7 +72,7 @@ function play(url) {
   }
   if (path.endsWith(".flv")) playFlv(url);
   else if (path.endsWith(".m3u8")) playHls(url);
-  else return say("The address must end in .flv or .m3u8 (before the question mark).", true);
+  else return say("The path of the URL must end in .flv or .m3u8.", true);
   video.play().catch(() => {});
 }
 

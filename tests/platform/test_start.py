@@ -1,0 +1,150 @@
+"""What a node does at its start, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import resource
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from support.ports import free_port
+from support.server import LISTENERS, READY_TIMEOUT_S, Server, running
+
+
+def up(data_dir: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """`headwater up` on free ports, for starts that must fail."""
+    listen = {f"listen.{name}": f"127.0.0.1:{free_port()}" for name in LISTENERS}
+    flags = [f"--set={name}={value}" for name, value in {**listen, **settings}.items()]
+    command = [sys.executable, "-m", "headwater", "up", "--data-dir", str(data_dir), *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=READY_TIMEOUT_S, check=False)
+
+
+@contextlib.contextmanager
+def begun(data_dir: Path, environ: dict[str, str] | None = None) -> Iterator[Server]:
+    """A server from the first moment of its start."""
+    server = Server(data_dir, environ=environ)
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.kill()
+        assert server.process.stdout is not None
+        server.process.stdout.close()
+
+
+def complaint(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line that tells the user why it did not start."""
+    assert done.returncode == 1
+    assert "ready" not in done.stdout.split()
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("headwater: ")]
+    return line
+
+
+def test_the_first_start_shows_a_key_once_and_never_in_the_log() -> None:
+    with running() as server:
+        output = "\n".join(server.output)
+        assert "account main was made" in output
+        secret = next(line.split()[1] for line in server.output if "access_key_secret" in line)
+        key_id = next(line.split()[1] for line in server.output if "access_key_id" in line)
+        assert secret not in server.log_file.read_text()
+        assert [account["name"] for account in json.loads(server.run("account", "list", "--json"))] == ["main"]
+        server.stop()
+        with begun(server.data_dir) as again:
+            again.wait_ready()
+            assert secret not in again.said()
+            assert key_id not in "\n".join(again.output)
+            again.stop()
+
+
+def test_a_start_that_fails_makes_no_account_whose_key_nobody_saw(tmp_path: Path) -> None:
+    for name in ("certificate", "key"):
+        (tmp_path / name).write_text("garbage")
+    data = tmp_path / "data"
+    line = complaint(up(data, **{"tls.certificate": str(tmp_path / "certificate"), "tls.key": str(tmp_path / "key")}))
+    assert "worker-0" in line
+    command = [sys.executable, "-m", "headwater", "account", "list", "--json", "--data-dir", str(data)]
+    assert json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout) == []
+
+
+def test_the_data_are_for_the_owner_only(server: Server) -> None:
+    for folder in ("run", "tls"):
+        assert stat.S_IMODE((server.data_dir / folder).stat().st_mode) == 0o700
+    for sock in (server.data_dir / "run").iterdir():
+        assert stat.S_ISSOCK(sock.stat().st_mode)
+        assert stat.S_IMODE(sock.stat().st_mode) & 0o077 == 0
+
+
+def test_a_new_data_dir_is_private(tmp_path: Path) -> None:
+    taken = socket.create_server(("127.0.0.1", 0))
+    with taken:
+        up(tmp_path / "data", **{"listen.rtmp": f"127.0.0.1:{taken.getsockname()[1]}"})
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+
+
+def test_two_servers_never_share_data(server: Server) -> None:
+    line = complaint(up(server.data_dir))
+    assert "data_dir" in line
+    assert "another running server" in line
+    assert httpx.get(f"http://127.0.0.1:{server.ports['metrics']}/metrics").status_code == 200
+
+
+@pytest.mark.parametrize("name", LISTENERS)
+def test_a_taken_port_is_named_with_its_setting(tmp_path: Path, name: str) -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # even one that would share it
+        other.bind(("127.0.0.1", free_port()))
+        other.listen()
+        port = other.getsockname()[1]
+        line = complaint(up(tmp_path, **{f"listen.{name}": f"127.0.0.1:{port}"}))
+    assert f"listen.{name}" in line
+    assert f"127.0.0.1:{port}" in line
+
+
+def test_two_listeners_cannot_have_one_address(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    assert address in complaint(up(tmp_path, **{"listen.rtmp": address, "listen.http": address}))
+
+
+def test_a_data_dir_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "data_dir" in complaint(up(tmp_path / "file"))
+
+
+def test_a_long_data_dir_leaves_room_for_sockets(tmp_path: Path) -> None:
+    data_dir = tmp_path / ("d" * 120)
+    with tempfile.TemporaryDirectory(prefix="hw-") as run_time, begun(data_dir, {"XDG_RUNTIME_DIR": run_time}) as server:
+        server.wait_ready()
+        (run,) = Path(run_time).iterdir()
+        assert stat.S_IMODE(run.stat().st_mode) == 0o700
+        server.stop()
+        assert not run.exists()
+
+
+def test_open_files_may_be_as_many_as_the_system_lets_us(server: Server) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for pid in (server.process.pid, *server.children()):
+        assert resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] == hard
+    assert server.events("open files allowed", files=hard)
+
+
+def test_a_signal_during_the_start_ends_it_in_order() -> None:
+    with tempfile.TemporaryDirectory(prefix="hw-") as directory, begun(Path(directory)) as server:
+        server.wait_log("open files allowed")
+        server.stop()
+        assert "ready" not in server.output
+
+
+def test_no_server_header_gives_us_away(server: Server) -> None:
+    for name in ("api", "console", "metrics"):
+        answer = httpx.get(f"http://127.0.0.1:{server.ports[name]}/")
+        assert "uvicorn" not in str(answer.headers).lower()

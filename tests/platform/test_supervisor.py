@@ -1,0 +1,154 @@
+"""A worker lives as long as its platform: it comes back when it dies, and goes when it is asked to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from headwater import supervisor
+from headwater.supervisor import Supervisor
+
+OBEDIENT = """
+import pathlib, sys, time
+line = sys.stdin.readline()
+with open(sys.argv[1], "a") as file:
+    file.write(line)
+time.sleep(600)
+"""
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + OBEDIENT
+SHORT = "import sys; sys.exit(3)"
+
+Start = Callable[..., Supervisor]
+
+
+@pytest.fixture
+async def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
+    """Starts supervisors with short pauses, and ends them all."""
+    monkeypatch.setattr(supervisor, "BACKOFF_FIRST_S", 0.01)
+    monkeypatch.setattr(supervisor, "BACKOFF_MAX_S", 0.03)
+    monkeypatch.setattr(supervisor, "KILL_MARGIN_S", 0.1)
+    started: list[Supervisor] = []
+
+    def begin(code: str, **options: float) -> Supervisor:
+        command = (sys.executable, "-S", "-c", code, str(tmp_path / "told"))
+        started.append(Supervisor("worker-0", command, b"what it must know\n", options.get("drain_s", 5.0)))
+        return started[-1]
+
+    yield begin
+    for item in started:
+        item.hurry()
+        await item.stop()
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def told(file: Path, times: int) -> None:
+    await eventually(lambda: file.exists() and file.read_text().count("what it must know\n") == times)
+
+
+async def timed(work: Awaitable[object]) -> float:
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    await work
+    return loop.time() - begin
+
+
+async def test_a_worker_is_told_what_it_must_know_and_ends_on_sigterm(start: Start, tmp_path: Path) -> None:
+    worker = start(OBEDIENT)
+    await told(tmp_path / "told", 1)
+    pid = worker.pid
+    assert pid is not None
+    assert os.getpgid(pid) == pid != os.getpgid(0)
+    assert await worker.stop() == -signal.SIGTERM
+    assert worker.pid is None
+    assert not Path(f"/proc/{pid}").exists()
+
+
+async def test_a_worker_that_dies_comes_back_and_the_log_says_why(start: Start, tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        worker = start(OBEDIENT)
+        await told(tmp_path / "told", 1)
+        first = worker.pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        await told(tmp_path / "told", 2)
+    assert worker.pid not in (None, first)
+    assert worker.restarts == 1
+    assert worker.first_exit.result() == -signal.SIGKILL
+    (died,) = [line for line in logs if line["event"] == "worker died"]
+    assert (died["exit"], died["log_level"]) == ("SIGKILL", "error")
+
+
+async def test_pauses_grow_up_to_a_bound(start: Start) -> None:
+    with capture_logs() as logs:
+        worker = start(SHORT)
+        await eventually(lambda: worker.restarts >= 4)
+    pauses = [line["restart_in_s"] for line in logs if line["event"] == "worker died"]
+    assert pauses[:4] == [0.01, 0.02, 0.03, 0.03]
+    assert worker.first_exit.result() == 3
+
+
+async def test_a_healthy_minute_forgives_what_was_before(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "HEALTHY_AFTER_S", 0.0)
+    with capture_logs() as logs:
+        worker = start(SHORT)
+        await eventually(lambda: worker.restarts >= 3)
+    assert {line["restart_in_s"] for line in logs if line["event"] == "worker died"} == {0.01}
+
+
+async def test_a_worker_that_does_not_listen_is_killed(start: Start, tmp_path: Path) -> None:
+    worker = start(STUBBORN, drain_s=0.1)
+    await told(tmp_path / "told", 1)
+    with capture_logs() as logs:
+        assert await worker.stop() == -signal.SIGKILL
+    assert [line["log_level"] for line in logs if line["event"] == "worker killed"] == ["error"]
+
+
+async def test_a_hurry_does_not_wait_for_the_drain(start: Start, tmp_path: Path) -> None:
+    worker = start(STUBBORN, drain_s=600)
+    await told(tmp_path / "told", 1)
+    worker.hurry()
+    assert await timed(worker.stop()) < 5
+
+
+async def test_a_stop_at_any_moment_of_the_start_ends_the_worker(start: Start) -> None:
+    for steps in range(6):
+        worker = start(OBEDIENT, drain_s=0.1)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await worker.stop()
+        assert worker.pid is None
+
+
+async def test_what_a_dead_worker_has_left_running_goes_with_it(start: Start, tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    code = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(600)'])\n"
+        f"open({str(child)!r}, 'w').write(str(child.pid))\n"
+        "time.sleep(600)"
+    )
+    worker = start(code)
+    await eventually(lambda: child.exists() and child.read_text())
+    await worker.stop()
+    pid = int(child.read_text())
+
+    def gone() -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except OSError:
+            return True
+
+    await eventually(gone)
