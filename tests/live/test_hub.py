@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 
 from headwater.access.policy import Session
-from headwater.live.hub import Busy, Hub
+from headwater.live.hub import Busy, Hub, Undecided
 from headwater.live.stream import LiveStream, StreamKey
 from headwater.live.viewer import Viewer
 from headwater.media import flv
@@ -34,8 +34,8 @@ class Push:
         self.stream: LiveStream
         self.clock = 0
 
-    def start(self, options: Session = OPTIONS, config: bytes = CONFIG) -> Push:
-        self.stream = self.hub.publish(KEY, self, options, 15)
+    def start(self, options: Session = OPTIONS, config: bytes = CONFIG, asked_at: float = 1000.0) -> Push:
+        self.stream = self.hub.publish(KEY, self, options, 15, asked_at)
         self.stream.write(SCRIPT, self.clock, METADATA)
         self.stream.write(VIDEO, self.clock, config)
         return self
@@ -119,11 +119,20 @@ class Timer:
 
 async def test_a_second_push_of_a_live_name_is_refused(hub: Hub, clock: SimpleNamespace) -> None:
     first = Push(hub).start()
-    first.last_data_at = clock.now - 2.9
+    first.last_data_at = clock.now + 0.25
     with pytest.raises(Busy):
         Push(hub, "two").start()
     assert first.cut_for is None
     assert hub.streams[KEY].publisher is first
+
+
+async def test_a_second_push_waits_while_the_first_shows_no_life(hub: Hub, clock: SimpleNamespace) -> None:
+    first = Push(hub).start()
+    first.last_data_at = clock.now - 0.5
+    with pytest.raises(Undecided):
+        Push(hub, "two").start()
+    first.end()
+    assert Push(hub, "two").start().stream.publisher is not first
 
 
 async def test_a_push_silent_for_three_seconds_is_replaced(hub: Hub, clock: SimpleNamespace) -> None:
@@ -266,7 +275,7 @@ async def test_a_viewer_who_takes_nothing_is_ended(hub: Hub, clock: SimpleNamesp
 
 async def test_audio_alone_is_a_stream_too(hub: Hub) -> None:
     push = Push(hub)
-    push.stream = hub.publish(KEY, push, Session(), 15)
+    push.stream = hub.publish(KEY, push, Session(), 15, 1000.0)
     for ms in range(0, 3000, 20):
         push.stream.write(AUDIO, ms, SOUND)
     assert Player(push.stream).of(SOUND)[0] == 2000

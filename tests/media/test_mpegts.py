@@ -167,7 +167,9 @@ def test_audio_is_written_though_no_more_audio_comes() -> None:
     tags = flv.Reader().feed(flv_clip("h264", "aac"))
     muxer = _muxer(tags)
     muxer.start_segment()
-    muxer.mux(Tag(AUDIO, 0, next(tag.payload for tag in tags if tag.kind == AUDIO and not tag.flags)))
+    sound = next(tag.payload for tag in tags if tag.kind == AUDIO and not tag.flags)
+    assert muxer.mux(Tag(AUDIO, 0, sound))  # the first one of a segment goes by itself
+    assert not muxer.mux(Tag(AUDIO, 23, sound))
     frame = next(tag for tag in tags if tag.flags & Flags.KEY)
     stream = read_ts(muxer.start_segment() + muxer.mux(Tag(VIDEO, 150, frame.payload)))
     assert [pes.pid for pes in stream.pes] == [AUDIO_PID, VIDEO_PID]

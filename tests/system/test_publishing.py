@@ -29,10 +29,8 @@ def test_a_silent_publisher_is_taken_over(pair: Pair, clip: list[FlvTag]) -> Non
     with TagPush(pair.push_url()) as first:
         first.send(clip[:100])
         pair.wait_online()
-        with pytest.raises(Status, match="BadName"), TagPush(pair.push_url()):
-            pass
-        second = until(lambda: _try_push(pair), "the takeover", 6)
-        with second, HttpViewer(pair.play_url("flv")) as viewer:
+        # the newcomer's answer waits until the first one shows life or has been silent for 3 s
+        with TagPush(pair.push_url()) as second, HttpViewer(pair.play_url("flv")) as viewer:
             seen = viewer.wait_frames(1)[-1].timestamp_ms
             second.send(clip)
             check_times(viewer.wait_time(seen + 3000), jump_ms=4500)
@@ -41,12 +39,18 @@ def test_a_silent_publisher_is_taken_over(pair: Pair, clip: list[FlvTag]) -> Non
                     first.client.read()
 
 
-def _try_push(pair: Pair) -> TagPush | None:
-    try:
-        return TagPush(pair.push_url())
-    except Status as status:
-        assert status.code == "NetStream.Publish.BadName"
-        return None
+def test_a_publisher_that_shows_life_while_another_waits_stays(pair: Pair, clip: list[FlvTag]) -> None:
+    with TagPush(pair.push_url()) as first:
+        first.send(clip[:100])
+        pair.wait_online()
+        with trickle(first, clip[100:]), pytest.raises(Status, match="BadName"), TagPush(pair.push_url()):
+            pass
+
+
+def test_a_publisher_may_return_at_once(pair: Pair, clip: list[FlvTag]) -> None:
+    for _ in range(5):
+        with TagPush(pair.push_url()) as push:
+            push.send(clip[:20])
 
 
 def test_a_domain_can_let_the_newcomer_win(pair: Pair, clip: list[FlvTag]) -> None:

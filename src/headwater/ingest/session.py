@@ -94,15 +94,20 @@ class Ingest:
         self._counters = counters
         self._loop = loop
 
-    def publish(self, session_id: str, request: PushRequest, on_cut: Callable[[str], None]) -> PublishSession | Refusal:
-        """Start a push, or say why not; a refusal leaves nothing behind but its count and its line in the log."""
+    def publish(
+        self, session_id: str, request: PushRequest, on_cut: Callable[[str], None], asked_at: float
+    ) -> PublishSession | Refusal:
+        """Start a push, or say why not; a refusal leaves nothing behind but its count and its line in the log.
+
+        asked_at: loop time at which the encoder asked. Raises Undecided: call again in a moment, with the same `asked_at`.
+        """
         verdict = self._admit(request)
         if isinstance(verdict, Grant):
             session = PublishSession(self, session_id, request, on_cut, self._loop.time())
             key = StreamKey(verdict.domain, request.app, request.stream)
             policy = verdict.stream_policy
             try:
-                session.stream = self._hub.publish(key, session, policy.session, policy.latency.hls_delay_s)
+                session.stream = self._hub.publish(key, session, policy.session, policy.latency.hls_delay_s, asked_at)
             except Busy as busy:
                 verdict = refuse("busy", str(busy))
             else:

@@ -20,11 +20,21 @@ HLS_IDLE_S = 60.0
 HLS_TAIL_S = 30.0
 """How long the last playlist, with its end mark, and the last segments stay after a stream has ended."""
 
+UNDER_WAY_S = 0.2
+"""What comes from a publisher so soon after another one has asked for its name was under way before: no sign of life."""
+
 log = structlog.get_logger()
 
 
 class Busy(Exception):
     """The name is live already, and its publisher neither silent nor to be replaced."""
+
+
+class Undecided(Exception):
+    """The name is live already, but its publisher has shown no life since the question was asked: ask again in a moment.
+
+    It may be an encoder that has lost its network and is returning, before the end of its old connection is noticed here.
+    """
 
 
 class Hub:
@@ -59,13 +69,20 @@ class Hub:
         self._windows: dict[StreamKey, asyncio.TimerHandle] = {}
         self._tails: dict[StreamKey, tuple[HlsOutput, asyncio.TimerHandle]] = {}
 
-    def publish(self, key: StreamKey, publisher: Publisher, options: StreamOptions, hls_delay_s: int) -> LiveStream:
-        """Give a name to a publisher. Raises Busy if another one has it and keeps it."""
+    def publish(
+        self, key: StreamKey, publisher: Publisher, options: StreamOptions, hls_delay_s: int, asked_at: float
+    ) -> LiveStream:
+        """Give a name to a publisher. Raises Busy if another one has it and keeps it, Undecided if that is not known yet.
+
+        asked_at: loop time at which the publisher asked for the first time.
+        """
         stream = self.streams.get(key)
         if stream is not None and stream.publisher is not None:
             silent_s = self._loop.time() - stream.publisher.last_data_at
             if options.on_conflict != "takeover" and silent_s < self._takeover_after_s:
-                raise Busy(f"the stream is being published by session {stream.publisher.id}")
+                if stream.publisher.last_data_at > asked_at + UNDER_WAY_S:
+                    raise Busy(f"the stream is being published by session {stream.publisher.id}")
+                raise Undecided
             log.info(
                 "publisher replaced", session=stream.publisher.id, stream=str(key), by=publisher.id, silent_s=round(silent_s, 1)
             )

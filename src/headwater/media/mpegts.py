@@ -89,6 +89,7 @@ class TsMuxer:
         self._tables_due = True
         self._parameter_sets = b""
         self._adts = 0
+        self._first_audio = True
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
         self._gathered_ms = 0
@@ -115,6 +116,7 @@ class TsMuxer:
 
     def start_segment(self) -> bytes:
         """The tables with which every segment begins (RFC 8216, 3.2)."""
+        self._first_audio = True
         if self._video is None and self._audio is None:
             return b""  # nothing is known yet; they come with the first frame
         return self._pack_tables()
@@ -186,6 +188,9 @@ class TsMuxer:
             self._gathered_ms = tag.timestamp_ms
         self._gathered.append(frame)
         self._gathered_bytes += len(frame)
+        if self._first_audio:  # by itself: FFmpeg gives the second frame of a segment's first PES the time of the first
+            self._first_audio = False
+            ready += self.flush()
         return ready
 
     def _annex_b(self, data: bytes, config: VideoConfig, key: bool) -> bytes:

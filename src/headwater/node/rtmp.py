@@ -12,6 +12,7 @@ from headwater.access.names import request_domain, split_query
 from headwater.access.verdict import Refusal
 from headwater.delivery.play import PlayRequest
 from headwater.ingest.session import PublishSession, PushRequest
+from headwater.live.hub import Undecided
 from headwater.live.viewer import Viewer
 from headwater.node.pacer import FULL_READ_BYTES, REST_S
 from headwater.node.transports import address_of, prepare
@@ -20,6 +21,9 @@ from headwater.protocols import rtmp
 
 if TYPE_CHECKING:
     from headwater.node.worker import Node
+
+ASK_AGAIN_S = 0.05
+"""A name that another publisher holds is asked for again so often, until that one shows life, ends, or is silent too long."""
 
 MAX_UNREAD_BYTES = 4 * 1024 * 1024
 """A client that makes us answer but does not read is dropped here; a viewer's own backlog is one batch and stays far below."""
@@ -32,8 +36,10 @@ class RtmpConnection(asyncio.Protocol):
 
     __slots__ = (
         "_app",
+        "_asking",
         "_client",
         "_engine",
+        "_held",
         "_id",
         "_listener",
         "_may_rest",
@@ -56,6 +62,8 @@ class RtmpConnection(asyncio.Protocol):
         self._query: dict[str, str] = {}
         self._push: PublishSession | None = None
         self._viewer: Viewer | None = None
+        self._asking: asyncio.TimerHandle | None = None
+        self._held: list[rtmp.ServerEvent] = []
         self._transport: asyncio.Transport
 
     # asyncio's callbacks
@@ -79,12 +87,7 @@ class RtmpConnection(asyncio.Protocol):
             push.last_data_at = self._node.loop.time()
         self._node.counters.bytes_in[self._listener] += len(data)
         try:
-            for event in self._engine.receive_data(data):
-                if type(event) is rtmp.MediaMessage:
-                    if self._push is not None:
-                        self._push.stream.write(event.kind, event.timestamp, event.payload)
-                else:
-                    self._handle(event)
+            self._take(self._engine.receive_data(data))
             answer = self._engine.data_to_send()
         except rtmp.RemoteProtocolError as error:
             self._fault("protocol", str(error))
@@ -125,6 +128,17 @@ class RtmpConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     # what the client wants
+
+    def _take(self, events: list[rtmp.ServerEvent]) -> None:
+        for index, event in enumerate(events):
+            if self._asking is not None:
+                self._held = events[index:]
+                return
+            if type(event) is rtmp.MediaMessage:
+                if self._push is not None:
+                    self._push.stream.write(event.kind, event.timestamp, event.payload)
+            else:
+                self._handle(event)
 
     def _handle(self, event: rtmp.Event) -> None:
         if self._transport.is_closing():
@@ -172,10 +186,28 @@ class RtmpConnection(asyncio.Protocol):
             client=self._client,
             server=self._server,
         )
-        if self._push is not None or self._viewer is not None:
+        if self._push is not None or self._viewer is not None or self._asking is not None:
             self._engine.reject_publish("this connection has a stream already")
             return
-        outcome = self._node.ingest.publish(self._id, request, self._cut)
+        self._ask(request, self._node.loop.time())
+
+    def _ask(self, request: PushRequest, asked_at: float) -> None:
+        """Ask for the name; while that is undecided, read nothing more and ask again."""
+        asking, self._asking = self._asking, None
+        try:
+            outcome = self._node.ingest.publish(self._id, request, self._cut, asked_at)
+        except Undecided:
+            self._transport.pause_reading()
+            self._asking = self._node.loop.call_later(ASK_AGAIN_S, self._ask, request, asked_at)
+            return
+        self._start_push(outcome)
+        if asking is not None and not self._transport.is_closing():
+            held, self._held = self._held, []
+            self._transport.resume_reading()
+            self._take(held)
+            self._transport.write(self._engine.data_to_send())
+
+    def _start_push(self, outcome: PublishSession | Refusal) -> None:
         if isinstance(outcome, Refusal):
             self._engine.reject_publish(outcome.text)
             self._send_and_close()
@@ -247,6 +279,8 @@ class RtmpConnection(asyncio.Protocol):
         self._transport.close()
 
     def _leave(self, reason: str) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
         push, self._push = self._push, None
         if push is not None:
             push.end(reason)
