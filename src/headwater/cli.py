@@ -208,7 +208,7 @@ def _with_database(settings: Settings, use: Callable[[Database], Coroutine[Any, 
     """Run something on the database, which may be in use by a running server."""
     from headwater.domains.errors import DomainError
     from headwater.store.crypto import SecretsError
-    from headwater.store.database import DATABASE_FILE, Database
+    from headwater.store.database import DATABASE_FILE, Database, DatabaseUnusableError
 
     folder = Path(settings.data_dir)
 
@@ -224,7 +224,7 @@ def _with_database(settings: Settings, use: Callable[[Database], Coroutine[Any, 
         return asyncio.run(work())
     except DomainError as error:
         _fail(f"{error.code}: {error.message}")
-    except (SecretsError, OSError) as error:
+    except (SecretsError, DatabaseUnusableError, OSError) as error:
         _fail(str(error))
 
 

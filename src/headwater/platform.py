@@ -39,7 +39,8 @@ from headwater.node.config import WORKER_PREFIX, WorkerConfig
 from headwater.observe import exposition
 from headwater.openapi.registry import Services
 from headwater.settings import Listen, Settings, listen_address
-from headwater.store.database import DATABASE_FILE, Actor, Database
+from headwater.store.crypto import SecretsError
+from headwater.store.database import DATABASE_FILE, Actor, Database, DatabaseUnusableError
 from headwater.supervisor import Supervisor
 
 FIRST_ACCOUNT = "main"
@@ -105,7 +106,10 @@ class Platform:
         certificate, key = tls.certificate(settings.tls, self._data_dir / "tls", datetime.datetime.now(datetime.UTC))
         run_dir = exits.enter_context(_run_folder(self._data_dir))
 
-        database = await Database.open(self._data_dir / DATABASE_FILE)
+        try:
+            database = await Database.open(self._data_dir / DATABASE_FILE)
+        except (SecretsError, DatabaseUnusableError) as error:
+            raise PlatformError(f"data_dir: {error}") from error
         exits.push_async_callback(database.close)
         cluster = EmbeddedCluster()
         exits.push_async_callback(cluster.close)
@@ -250,10 +254,10 @@ def _lock(data_dir: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _run_folder(data_dir: Path) -> Iterator[Path]:
-    """A private folder for Unix sockets: below the data, or in a temporary place if that path is too long for sockets."""
+    """A private folder for Unix sockets: below the data, or a temporary one if that path is too long for sockets."""
     folder = data_dir / "run"
     if len(os.fsencode(folder)) > SOCKET_PATH_MAX:
-        folder = Path(tempfile.mkdtemp(prefix="headwater-", dir=os.environ.get("XDG_RUNTIME_DIR")))
+        folder = Path(tempfile.mkdtemp(prefix="headwater-"))
     else:
         shutil.rmtree(folder, ignore_errors=True)  # sockets of a server that was killed
         folder.mkdir(mode=0o700)

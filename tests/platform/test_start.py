@@ -120,9 +120,21 @@ def test_a_data_dir_that_is_a_file_is_named(tmp_path: Path) -> None:
     assert "data_dir" in complaint(up(tmp_path / "file"))
 
 
+@pytest.mark.parametrize("spoil", ["headwater.db", "secret.key"])
+def test_spoilt_data_are_named(tmp_path: Path, spoil: str) -> None:
+    command = [sys.executable, "-m", "headwater", "account"]
+    subprocess.run([*command, "create", "alice", "--data-dir", str(tmp_path)], capture_output=True, timeout=20, check=True)
+    (tmp_path / spoil).write_bytes(b"spoilt" * 1000)
+    assert spoil in complaint(up(tmp_path))
+    listed = subprocess.run(
+        [*command, "list", "--data-dir", str(tmp_path)], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert spoil in complaint(listed)
+
+
 def test_a_long_data_dir_leaves_room_for_sockets(tmp_path: Path) -> None:
     data_dir = tmp_path / ("d" * 120)
-    with tempfile.TemporaryDirectory(prefix="hw-") as run_time, begun(data_dir, {"XDG_RUNTIME_DIR": run_time}) as server:
+    with tempfile.TemporaryDirectory(prefix="hw-") as run_time, begun(data_dir, {"TMPDIR": run_time}) as server:
         server.wait_ready()
         (run,) = Path(run_time).iterdir()
         assert stat.S_IMODE(run.stat().st_mode) == 0o700

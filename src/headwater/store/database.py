@@ -15,6 +15,7 @@ import alembic.config
 import msgspec
 from sqlalchemy import Connection, event, make_url, select
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from headwater.store import crypto
@@ -27,6 +28,10 @@ BUSY_TIMEOUT_S = 10.0
 """How long a SQLite writer waits for the one before it: the command line and the server share the file. Writes take ms."""
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
+
+
+class DatabaseUnusableError(Exception):
+    """The database cannot be opened; the message names it and says why."""
 
 
 class Actor(msgspec.Struct, frozen=True):
@@ -59,7 +64,8 @@ class Database:
         """Open a file or a URL and bring its tables up to date; several processes may do so at once.
 
         location: path of a SQLite file, or a SQLAlchemy URL (whoever passes one for a server passes key_file, too).
-        key_file: the secrets' key; by default `secret.key` beside the SQLite file. Raises crypto.SecretsError.
+        key_file: the secrets' key; by default `secret.key` beside the SQLite file.
+        Raises crypto.SecretsError, and DatabaseUnusableError, for instance for a file that is no database.
         """
         url = make_url(location) if isinstance(location, str) and "://" in location else _file_url(Path(location))
         if key_file is None:
@@ -76,6 +82,9 @@ class Database:
                 await connection.run_sync(_migrate)
             async with database.read() as session:  # fails now, not at the first request, if the key is another one
                 await session.scalar(select(AccessKey.secret).limit(1))
+        except DBAPIError as error:
+            await database.close()
+            raise DatabaseUnusableError(f"database {url.render_as_string()}: {error.orig}") from error
         except BaseException:
             await database.close()
             raise
