@@ -123,7 +123,11 @@ class LiveStream:
         tag = Tag(kind, self.timeline.map(kind, wire_timestamp), payload, flags)
         if flags & (Flags.CONFIG | Flags.METADATA) and not self._remember(tag):
             return
-        self.meter.count(tag)
+        if kind == VIDEO:
+            self.meter.video_bytes += len(payload)
+            self.meter.frames += not flags & Flags.CONFIG
+        elif kind == AUDIO:
+            self.meter.audio_bytes += len(payload)
         self.ring.append(tag, self.headers)
         if self._flush_handle is None and (self.outputs or self.hls is not None):
             self._schedule()
@@ -248,12 +252,3 @@ class Meter:
         self.audio_bytes = 0
         self.video_bytes = 0
         self.frames = 0
-
-    def count(self, tag: Tag) -> None:
-        """Add one tag."""
-        if tag.kind == VIDEO:
-            self.video_bytes += len(tag.payload)
-            if not tag.flags & Flags.CONFIG:
-                self.frames += 1
-        elif tag.kind == AUDIO:
-            self.audio_bytes += len(tag.payload)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-REST_S = {"realtime": 0.0, "low": 0.02, "standard": 0.1}
+REST_S = {"realtime": 0.0, "low": 0.02, "standard": 0.15}
 """How long a publisher's socket rests after a read, by the domain's latency profile: a fraction of its flush interval."""
 
 FULL_READ_BYTES = 64 * 1024

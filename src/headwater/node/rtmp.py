@@ -130,15 +130,17 @@ class RtmpConnection(asyncio.Protocol):
     # what the client wants
 
     def _take(self, events: list[rtmp.ServerEvent]) -> None:
+        write = self._push.stream.write if self._push is not None else None
         for index, event in enumerate(events):
-            if self._asking is not None:
-                self._held = events[index:]
-                return
             if type(event) is rtmp.MediaMessage:
-                if self._push is not None:
-                    self._push.stream.write(event.kind, event.timestamp, event.payload)
-            else:
-                self._handle(event)
+                if write is not None:
+                    write(event.kind, event.timestamp, event.payload)
+                continue
+            self._handle(event)
+            write = self._push.stream.write if self._push is not None else None
+            if self._asking is not None:
+                self._held = events[index + 1 :]
+                return
 
     def _handle(self, event: rtmp.Event) -> None:
         if self._transport.is_closing():
