@@ -87,13 +87,11 @@ class Domains(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rules of the domain product.
 
     cname_zone: the operator's zone in which every domain gets its CNAME target, `<domain>.<cname_zone>`.
-    unverified_suffixes: names below these need no proof of ownership (RFC 6761 reserves them; nobody can own them).
     regions: the live centers on offer.
     quota: domains for each account (reference control-plane 3.2).
     """
 
     cname_zone: str = "w.headwater.internal"
-    unverified_suffixes: tuple[str, ...] = ("localhost", "test", "internal")
     regions: tuple[str, ...] = (
         "cn-beijing",
         "cn-shanghai",
