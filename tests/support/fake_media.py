@@ -83,6 +83,16 @@ def http_answer(answer: bytes) -> Handler:
     return handle
 
 
+def blurt(words: bytes) -> Handler:
+    """Says these bytes before anybody asks, and stays."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(words)
+        await _linger(reader, writer, stay=True)
+
+    return handle
+
+
 def ws_flv(body: bytes, *, stay: bool = False, then: bytes = b"", heard: bytearray | None = None) -> Handler:
     """Upgrades, and sends an FLV stream in messages of 1000 bytes, then `then`. heard: takes what the client says."""
 

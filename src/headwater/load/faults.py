@@ -37,7 +37,7 @@ MEANINGS: dict[Kind, str] = {
     "playlist": "a playlist breaks RFC 8216",
     "sequence": "media sequence numbers ran back or left some out",
     "segment": "a segment that stands in the playlist could not be had",
-    "continuity": "a continuity counter left some packets out",
+    "continuity": "a continuity counter did not go on: packets are missing, or were counted anew",
     "discontinuity": "timestamps or codecs changed, and the playlist does not say so",
     "internal": "a mistake of the load generator itself",
 }
