@@ -1,0 +1,1 @@
+"""Headwater: a live-streaming platform that you run yourself."""

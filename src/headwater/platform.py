@@ -55,8 +55,6 @@ SOCKET_PATH_MAX = 90
 RESTART_PAUSE_S = 1.0
 """Pause before a background task of the main process that failed is tried again."""
 
-WORKER_LISTENERS = ("rtmp", "rtmps", "http", "https")
-
 log = structlog.get_logger()
 
 T = TypeVar("T")

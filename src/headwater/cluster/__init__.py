@@ -1,0 +1,1 @@
+"""What processes share: keys with leases, watches, events and jobs."""

@@ -1,0 +1,1 @@
+"""The streaming node: plays over RTMP, HTTP-FLV, WebSocket-FLV and HLS."""

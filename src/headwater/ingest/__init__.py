@@ -1,0 +1,1 @@
+"""The ingest node: pushes, from their admission to their end."""

@@ -74,16 +74,6 @@ class Ring:
         low = max(start - self.first, 0)
         return self._tags[low:] if end is None else self._tags[low : max(end - self.first, 0)]
 
-    def newest_mark(self, behind_ms: int = 0) -> Mark | None:
-        """The newest starting point that lies at least `behind_ms` behind the newest tag, or else the oldest one held."""
-        if not self.marks:
-            return None
-        limit = self._tags[-1].timestamp_ms - behind_ms
-        for mark in reversed(self.marks):
-            if mark.timestamp_ms <= limit:
-                return mark
-        return self.marks[0]
-
     @property
     def span_ms(self) -> int:
         """The time between the oldest and the newest tag held."""

@@ -44,7 +44,6 @@ AUDIO_CODECS = {SOUND_AAC: "aac", SOUND_MP3: "mp3", SOUND_MP3_8K: "mp3"}
 AUDIO_FOURCCS = {b"mp4a": "aac", b".mp3": "mp3", b"Opus": "opus", b"fLaC": "flac", b"ac-3": "ac3", b"ec-3": "eac3"}
 
 VIDEO_CODEC_IDS = {"h264": CODEC_AVC, "hevc": CODEC_HEVC, "av1": CODEC_AV1}
-AUDIO_CODEC_IDS = {"aac": SOUND_AAC, "mp3": SOUND_MP3}
 
 _FRAME_PACKETS = frozenset({CODED_FRAMES, CODED_FRAMES_X})
 

@@ -1,0 +1,1 @@
+"""The media worker: its process, its listeners and connections, and what it tells of itself."""
