@@ -30,6 +30,7 @@ class ApiServer:
         self._folder = folder
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
+        self._socket.listen()  # so that the first request waits for the server instead of being refused
         self.endpoint = f"127.0.0.1:{self._socket.getsockname()[1]}"
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))

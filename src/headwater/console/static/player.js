@@ -3,8 +3,10 @@
 const element = (id) => document.getElementById(id);
 const video = element("video");
 let stop = () => {};
+let over = false; // what was said last is the end of it: late events of the video must not hide it
 
 function say(text, bad = false) {
+  over = over || bad;
   element("state").textContent = text;
   element("state").classList.toggle("bad", bad);
 }
@@ -32,6 +34,7 @@ function playFlv(url) {
     else say(`This browser cannot play the stream (${detail}).`, true);
   });
   player.on(mpegts.Events.LOADING_COMPLETE, () => {
+    over = true;
     if (received) say("The stream has ended.");
     else say("The connection was closed before any media came: the URL is not valid, or the stream is not on air.", true);
   });
@@ -63,6 +66,7 @@ function playHls(url) {
 function play(url) {
   stop();
   stop = () => {};
+  over = false;
   say("Connecting…");
   let path;
   try {
@@ -87,7 +91,7 @@ function show() {
 }
 
 video.addEventListener("playing", () => say("Playing."));
-video.addEventListener("waiting", () => say("Waiting for data…"));
+video.addEventListener("waiting", () => over || say("Waiting for data…"));
 element("form").addEventListener("submit", (event) => {
   event.preventDefault();
   play(element("url").value.trim());
