@@ -74,7 +74,7 @@ def state(browser: Browser, url: str) -> str:
     return page.inner_text("#state")
 
 
-@pytest.mark.xdist_group("browser")
+@pytest.mark.browser
 @pytest.mark.parametrize("kind", ["flv", "ws", "hls"])
 def test_it_plays(live: Pair, browser: Browser, kind: str) -> None:
     query = urlencode({"url": live.play_url(kind)})
@@ -86,7 +86,7 @@ def test_it_plays(live: Pair, browser: Browser, kind: str) -> None:
     assert not [line for line in browser.console if "Content Security Policy" in line or line.startswith("pageerror")]
 
 
-@pytest.mark.xdist_group("browser")
+@pytest.mark.browser
 def test_it_says_in_plain_words_what_is_wrong(live: Pair, browser: Browser) -> None:
     browser.page.goto(f"http://127.0.0.1:{live.server.ports['console']}/player")
     for kind in ("flv", "hls"):

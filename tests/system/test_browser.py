@@ -11,7 +11,7 @@ from support.browser import Browser, chromium
 from support.encoders import TagPush
 from support.flv import FlvTag
 
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
