@@ -1,0 +1,29 @@
+"""The tables, by subject; this is where the rest of the house imports them from."""
+
+from headwater.store.models.core import (
+    AccessKey,
+    Account,
+    ApiNonce,
+    AuditEntry,
+    Base,
+    Domain,
+    DomainDelay,
+    DomainFunction,
+    DomainMapping,
+    Publish,
+    StreamBan,
+)
+
+__all__ = [
+    "AccessKey",
+    "Account",
+    "ApiNonce",
+    "AuditEntry",
+    "Base",
+    "Domain",
+    "DomainDelay",
+    "DomainFunction",
+    "DomainMapping",
+    "Publish",
+    "StreamBan",
+]
