@@ -105,6 +105,17 @@ class Domains(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quota: PositiveInt = 20
 
 
+class Places(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where addresses are, for the choice of the nearest node and for region blocking ([docs/dns.md](docs/dns.md)).
+
+    database: a file in MaxMind's format. Empty: the country database that Headwater brings along.
+    networks: a CSV file of the operator's own networks, which comes before the database. Empty: none.
+    """
+
+    database: str = ""
+    networks: str = ""
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration of one node.
 
@@ -124,6 +135,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls: Tls = Tls()
     log: Log = Log()
     domains: Domains = Domains()
+    places: Places = Places()
 
 
 def load(
