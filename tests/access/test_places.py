@@ -80,10 +80,10 @@ def test_the_tree_finds_what_a_search_of_all_networks_finds(lines: list[tuple[in
         matches = [prefix for prefix in table if address in prefix]
         return table[max(matches, key=lambda prefix: prefix.prefixlen)] if matches else None
 
-    address = base + low
+    address = ipaddress.IPv4Address(int(base) + low)
     found, length = networks.find(address)
     assert found == search(address)
-    alike = ipaddress.ip_network((int(address), max(length, 24)), strict=False)
+    alike = ipaddress.IPv4Network((int(address), max(length, 24)), strict=False)
     assert {search(other) for other in alike} == {found}
 
 
