@@ -1,4 +1,4 @@
-"""The worker's own door, a Unix socket: the main process asks here for the worker's metrics."""
+"""The worker's own door, a Unix socket: the main process asks here for the worker's metrics, a person for its census."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import cast
 
 import msgspec
 
+from headwater.node import census
 from headwater.observe.families import Family
 from headwater.protocols.http import HttpError, RequestReader, Response, pack_response
 
 
 class InternalConnection(asyncio.Protocol):
-    """One request and its answer: `GET /metrics` as JSON."""
+    """One request and its answer as JSON: `GET /metrics`, and `GET /census` for whoever looks for what has not gone."""
 
     def __init__(self, families: Callable[[], list[Family]]) -> None:
         self._families = families
@@ -34,11 +35,17 @@ class InternalConnection(asyncio.Protocol):
             self._transport.close()
             return
         for request in requests:
-            if request.path == "/metrics":
-                body = msgspec.json.encode(self._families())
-                response = Response(200, (("Content-Type", "application/json"),), body)
-            else:
-                response = Response(404)
+            match request.path:
+                case "/metrics":
+                    response = _json(self._families())
+                case "/census":
+                    response = _json(census.take())
+                case _:
+                    response = Response(404)
             self._transport.write(pack_response(response, request, time.time(), keep_alive=request.keep_alive))
             if not request.keep_alive:
                 self._transport.close()
+
+
+def _json(answer: object) -> Response:
+    return Response(200, (("Content-Type", "application/json"),), msgspec.json.encode(answer))

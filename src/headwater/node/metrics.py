@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
+from headwater.node.census import resident_bytes
 from headwater.observe.families import Family, Sample
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def families(node: Node) -> list[Family]:
             corrections,
         ),
         _one("headwater_cpu_seconds", "counter", "CPU time used by the worker.", _cpu_s()),
-        _one("headwater_resident_bytes", "gauge", "Resident memory of the worker.", _resident_bytes()),
+        _one("headwater_resident_bytes", "gauge", "Resident memory of the worker.", resident_bytes()),
     ]
 
 
@@ -81,8 +82,3 @@ def _pairs(name: str, text: str, labels: tuple[str, str], values: Mapping[tuple[
 def _cpu_s() -> float:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
-
-
-def _resident_bytes() -> int:
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * resource.getpagesize()
