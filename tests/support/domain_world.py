@@ -8,7 +8,8 @@ from headwater.cluster.embedded import EmbeddedCluster
 from headwater.domains.accounts import AccountService
 from headwater.domains.service import DomainService
 from headwater.domains.streams import StreamService
-from headwater.settings import Domains
+from headwater.domains.usage import UsageService
+from headwater.settings import Domains, Usage
 from headwater.store.database import Actor, Database
 
 ACTOR = Actor("tester", "request-1")
@@ -27,6 +28,7 @@ class World:
         self.accounts = AccountService(database, self._clock)
         self.domains = DomainService(database, self.cluster, Domains(), self._clock)
         self.streams = StreamService(database, self.cluster, self.domains.publisher, self._clock)
+        self.usage = UsageService(database, Usage(), self._clock)
         self.actor = ACTOR
         self.account = ""
         self.stranger = ""

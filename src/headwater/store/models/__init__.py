@@ -13,6 +13,7 @@ from headwater.store.models.core import (
     Publish,
     StreamBan,
 )
+from headwater.store.models.usage import UsagePoint
 
 __all__ = [
     "AccessKey",
@@ -26,4 +27,5 @@ __all__ = [
     "DomainMapping",
     "Publish",
     "StreamBan",
+    "UsagePoint",
 ]
