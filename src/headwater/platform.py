@@ -32,12 +32,11 @@ from headwater import tls
 from headwater.cluster.embedded import EmbeddedCluster
 from headwater.cluster.metrics import store_families
 from headwater.cluster.server import ClusterServer, serve
-from headwater.domains.accounts import AccountService, NewAccount
-from headwater.domains.service import DomainService
-from headwater.domains.streams import StreamService
+from headwater.domains import services
+from headwater.domains.accounts import NewAccount
+from headwater.domains.services import Services
 from headwater.node.config import WORKER_PREFIX, WorkerConfig
 from headwater.observe import exposition
-from headwater.openapi.registry import Services
 from headwater.settings import Listen, Settings, listen_address
 from headwater.store.crypto import SecretsError
 from headwater.store.database import DATABASE_FILE, Actor, Database, DatabaseUnusableError
@@ -111,11 +110,9 @@ class Platform:
         exits.push_async_callback(database.close)
         cluster = EmbeddedCluster()
         exits.push_async_callback(cluster.close)
-        accounts = AccountService(database)
-        domains = DomainService(database, cluster, settings.domains)
-        streams = StreamService(database, cluster, domains.publisher)
-        self.services = Services(accounts, domains, streams)
-        await domains.publish_all()
+        self.services = services.build(database, cluster, settings)
+        accounts, streams = self.services.accounts, self.services.streams
+        await self.services.domains.publish_all()
         cluster_socket = run_dir / "cluster.sock"
         server: ClusterServer = await serve(cluster, str(cluster_socket))
         exits.push_async_callback(server.close)

@@ -12,12 +12,10 @@ from typing import Any, TypeVar
 import uvicorn
 
 from headwater.cluster.embedded import EmbeddedCluster
-from headwater.domains.accounts import AccountService, NewAccount
-from headwater.domains.service import DomainService
-from headwater.domains.streams import StreamService
+from headwater.domains import services
+from headwater.domains.accounts import NewAccount
 from headwater.openapi.app import create_app
-from headwater.openapi.registry import Services
-from headwater.settings import Domains
+from headwater.settings import Settings
 from headwater.store.database import Actor, Database
 
 T = TypeVar("T")
@@ -42,11 +40,8 @@ class ApiServer:
         try:
             self.database = await Database.open(self._folder / "headwater.db")
             self.cluster = EmbeddedCluster()
-            accounts = AccountService(self.database)
-            domains = DomainService(self.database, self.cluster, Domains())
-            streams = StreamService(self.database, self.cluster, domains.publisher)
-            self.services = Services(accounts, domains, streams)
-            self.account = await accounts.create("first", actor=Actor("test"))
+            self.services = services.build(self.database, self.cluster, Settings())
+            self.account = await self.services.accounts.create("first", actor=Actor("test"))
             self._server = uvicorn.Server(
                 uvicorn.Config(create_app(self.services), log_config=None, lifespan="off", server_header=False)
             )

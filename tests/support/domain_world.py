@@ -5,11 +5,8 @@ from __future__ import annotations
 from headwater.access import policy as policies
 from headwater.access.policy import BAN_PREFIX, POLICY_PREFIX, Ban, Policy
 from headwater.cluster.embedded import EmbeddedCluster
-from headwater.domains.accounts import AccountService
-from headwater.domains.service import DomainService
-from headwater.domains.streams import StreamService
-from headwater.domains.usage import UsageService
-from headwater.settings import Domains, Usage
+from headwater.domains import services
+from headwater.settings import Settings
 from headwater.store.database import Actor, Database
 
 ACTOR = Actor("tester", "request-1")
@@ -25,10 +22,11 @@ class World:
         self.now_s = 1_700_000_000.0
         self.database = database
         self.cluster = EmbeddedCluster()
-        self.accounts = AccountService(database, self._clock)
-        self.domains = DomainService(database, self.cluster, Domains(), self._clock)
-        self.streams = StreamService(database, self.cluster, self.domains.publisher, self._clock)
-        self.usage = UsageService(database, Usage(), self._clock)
+        self.services = services.build(database, self.cluster, Settings(), self._clock)
+        self.accounts = self.services.accounts
+        self.domains = self.services.domains
+        self.streams = self.services.streams
+        self.usage = self.services.usage
         self.actor = ACTOR
         self.account = ""
         self.stranger = ""

@@ -18,9 +18,9 @@ from rich.table import Table
 from headwater.demo.api import ApiClient, DemoError
 from headwater.demo.check import Outcome, check
 from headwater.domains.errors import DomainError
+from headwater.domains.services import Services
 from headwater.domains.urls import StreamUrls, endpoints, resolves
 from headwater.observe import log
-from headwater.openapi.registry import Services
 from headwater.platform import Platform
 from headwater.platform import run as run_platform
 from headwater.settings import ENV_PREFIX, Listen, Settings, listen_address, load

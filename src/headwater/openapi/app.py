@@ -18,6 +18,7 @@ from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
 from headwater.domains.errors import DomainError
+from headwater.domains.services import Services
 from headwater.openapi.catalog import catalog
 from headwater.openapi.envelope import (
     BODY_MAX_BYTES,
@@ -44,7 +45,7 @@ from headwater.openapi.errors import (
     security_token_mismatch,
 )
 from headwater.openapi.operations import OPERATIONS
-from headwater.openapi.registry import Call, Services
+from headwater.openapi.registry import Call
 from headwater.openapi.schema import read_request
 from headwater.openapi.signature import SignedRequest, read_claim
 from headwater.store.database import Actor

@@ -6,9 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from headwater.domains.accounts import AccountService
-from headwater.domains.service import DomainService
-from headwater.domains.streams import StreamService
+from headwater.domains.services import Services
 from headwater.openapi.schema import Request
 from headwater.store.database import Actor
 
@@ -16,15 +14,6 @@ Fields = Mapping[str, Any]
 """The fields of a response under their names on the wire, without RequestId."""
 
 RequestT = TypeVar("RequestT", bound=Request)
-
-
-@dataclass(frozen=True)
-class Services:
-    """The rooms that do the work."""
-
-    accounts: AccountService
-    domains: DomainService
-    streams: StreamService
 
 
 @dataclass(frozen=True)
