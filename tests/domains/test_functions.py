@@ -109,7 +109,7 @@ def test_an_aliauth_that_cannot_be_enforced_is_refused(args: dict[str, str]) -> 
 
 def test_headwater_live_becomes_the_session_rules() -> None:
     args = (("on_conflict", "takeover"), ("reconnect_window", "0"), ("flush", "realtime"), ("viewer_lag", "60"))
-    assert functions.session(args) == Session("takeover", 0, "realtime", 60)
+    assert functions.session((*args, ("viewer_lag_bytes", "65536"))) == Session("takeover", 0, "realtime", 60, 65536)
     assert functions.session(()) == Session()
 
 
@@ -122,6 +122,9 @@ def test_headwater_live_becomes_the_session_rules() -> None:
         ("flush", ""),
         ("viewer_lag", "0"),
         ("viewer_lag", "61"),
+        ("viewer_lag_bytes", "65535"),
+        ("viewer_lag_bytes", str(1024**3 + 1)),
+        ("viewer_lag_bytes", "16M"),
         ("colour", "blue"),
     ],
 )

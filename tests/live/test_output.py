@@ -10,7 +10,7 @@ from typing import cast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.live.output import Output, Traffic
+from headwater.live.output import LAG_BYTES, Output, Traffic
 from headwater.live.ring import Ring
 from headwater.live.stream import LiveStream
 from headwater.live.viewer import Viewer
@@ -63,17 +63,19 @@ class Socket:
 class World:
     """A ring, one output and a clock."""
 
-    def __init__(self, lag_ms: int = 10_000) -> None:
+    def __init__(self, lag_ms: int = 10_000, lag_bytes: int = LAG_BYTES) -> None:
         self.ring = Ring(seconds=20, bytes_max=1_000_000)
         self.now = 0
-        self.jumps: list[int] = []
+        self.jumps: list[tuple[int, int]] = []
+        self.traffic = Traffic()
         self.output = Output(
             cast(LiveStream, SimpleNamespace(ring=self.ring, tracks=0)),
             TextPacking(),
-            Traffic(),
+            self.traffic,
             lag_ms=lag_ms,
+            lag_bytes=lag_bytes,
             clock=lambda: self.now / 1000,
-            on_jump=lambda viewer, skipped_ms: self.jumps.append(skipped_ms),
+            on_jump=lambda viewer, skipped_ms, skipped_bytes: self.jumps.append((skipped_ms, skipped_bytes)),
         )
 
     def play(self, until_ms: int, gop_ms: int = 2000, flush_ms: int = 400) -> None:
@@ -84,9 +86,9 @@ class World:
             if self.now % flush_ms == 0:
                 self.output.flush()
 
-    def join(self, room: int = 1_000_000, behind_ms: int = 0) -> Socket:
+    def join(self, room: int = 1_000_000, behind_ms: int = 0, *, tls: bool = False) -> Socket:
         socket = Socket(room)
-        socket.viewer = Viewer("v", socket, socket, ("d", "/a/s", None))
+        socket.viewer = Viewer("v", socket, socket, ("d", "/a/s", None), tls=tls)
         self.output.join(socket.viewer, (HEADER,), behind_ms)
         return socket
 
@@ -157,8 +159,56 @@ def test_who_falls_behind_the_bound_jumps_to_a_key_frame() -> None:
     gaps = [after for before, after in pairwise(seen) if after - before != 40]
     assert gaps == [8000]
     assert slow.viewer.jumps == 1
-    assert world.output.traffic.jumps == 1
-    assert world.jumps[0] > 3000
+    assert (world.traffic.jumps, world.traffic.jumped) == (1, 1)
+    assert world.jumps == [(slow.viewer.skipped_ms, slow.viewer.skipped_bytes)]
+    assert slow.viewer.skipped_ms > 3000
+    missed = b"".join(b"%s%d;" % (b"p" if at % 2000 else b"K", at) for at in range(8000 - slow.viewer.skipped_ms, 8000, 40))
+    assert slow.viewer.skipped_bytes == world.traffic.skipped_bytes == len(missed)
+
+
+def test_a_bound_in_bytes_makes_a_viewer_jump_too() -> None:
+    world = World(lag_bytes=300)
+    world.play(2000)
+    slow, fast = world.join(), world.join()
+    slow.room = 10
+    world.play(7000)
+    while slow.waiting:
+        slow.drain(1_000_000)
+    seen = times(slow.got)
+    assert [after for before, after in pairwise(seen) if after - before != 40] == [6000]
+    assert slow.viewer.jumps == 1
+    assert len(fast.got) - len(slow.got) == slow.viewer.skipped_bytes > 300
+
+
+def test_a_delay_that_the_domain_wants_is_not_held_against_a_viewer() -> None:
+    world = World(lag_ms=1000, lag_bytes=100)
+    world.play(9000)
+    late = world.join(room=10, behind_ms=6000)
+    while late.waiting:
+        late.drain(100)
+    assert times(late.got)[0] == 2000
+    assert not late.viewer.jumps
+
+
+def test_every_byte_that_was_sent_is_counted_once_for_its_viewer_and_its_payer() -> None:
+    world = World(lag_ms=3000)
+    world.play(1000)
+    sockets = [world.join(), world.join(room=10), world.join(tls=True)]
+    for at in range(2000, 30_000, 1000):
+        world.play(at)
+        if at % 5000 == 0:
+            world.output.settle()
+            sockets[1].drain(1_000_000)
+            sockets[1].room = 10
+        if at == 20_000:
+            sockets[2].viewer.leave()
+    world.output.settle()
+    assert sockets[1].viewer.jumps
+    for socket in sockets:
+        assert socket.viewer.bytes_out == len(socket.got) + len(socket.waiting)
+    sizes = [socket.viewer.bytes_out for socket in sockets]
+    assert world.traffic.sent == {("d", False): sizes[0] + sizes[1], ("d", True): sizes[2]}
+    assert world.traffic.bytes_out == sum(sizes)
 
 
 def test_a_slow_viewer_costs_the_others_nothing() -> None:

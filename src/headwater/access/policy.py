@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from headwater.live.output import LAG_BYTES
+
 POLICY_PREFIX = "policy/"
 BAN_PREFIX = "ban/"
 KICK_SUBJECT = "kick"
@@ -47,13 +49,15 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True):
     on_conflict: a second push of a live name is refused (unless the first has been silent for 3 s) or takes over.
     reconnect_window_s: how long viewers stay connected after the publisher has dropped.
     flush: the latency profile of the fan-out: each tag, every 100 ms, every 350 ms.
-    viewer_lag_s: how far a slow viewer may fall behind before it jumps to the newest key frame.
+    viewer_lag_s, viewer_lag_bytes: how far a slow viewer may fall behind before it jumps to the newest key frame; the nearer
+    bound counts.
     """
 
     on_conflict: Literal["reject", "takeover"] = "reject"
     reconnect_window_s: float = 10.0
     flush: FlushProfile = "standard"
     viewer_lag_s: float = 10.0
+    viewer_lag_bytes: int = LAG_BYTES
 
 
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Awaitable
 from urllib.parse import unquote
 
@@ -15,6 +16,7 @@ from headwater.delivery.hls_viewers import HlsViewers, ViewerId
 from headwater.delivery.play import Delivery, PlayRequest
 from headwater.live.hls import HlsOutput
 from headwater.live.stream import LiveStream
+from headwater.live.viewer import Payer
 from headwater.protocols import websocket
 from headwater.protocols.http import HttpError, Request, Response, accepts_gzip, byte_range
 
@@ -69,10 +71,11 @@ class HttpDelivery:
     def __init__(self, delivery: Delivery, loop: asyncio.AbstractEventLoop) -> None:
         self.hls_viewers = HlsViewers()
         self.hls_bytes_out = 0
+        self.hls_sent: Counter[Payer] = Counter()
         self._delivery = delivery
         self._loop = loop
 
-    def answer(self, session_id: str, request: Request, client: str) -> Answer:
+    def answer(self, session_id: str, request: Request, client: str, *, tls: bool) -> Answer:
         """What a request gets. Raises HttpError on a request that is wrong in itself."""
         if request.method == "OPTIONS":
             return Response(204, PREFLIGHT)
@@ -83,7 +86,7 @@ class HttpDelivery:
         path = unquote(request.path)
         segment = _SEGMENT.fullmatch(path)
         if segment is not None:
-            return self._segment(session_id, request, segment, client)
+            return self._segment(session_id, request, segment, client, tls)
         play = _PLAY.fullmatch(path)
         if play is None:
             return _error(refuse("not_found", "nothing here; streams are at /App/Stream.flv and /App/Stream.m3u8"))
@@ -98,6 +101,7 @@ class HttpDelivery:
             token=query.get("auth_key"),
             protocol="hls" if not flv else "ws-flv" if upgrade else "flv",
             client=client,
+            tls=tls,
         )
         return self._flv(session_id, request, ask) if flv else self._hls(session_id, request, ask)
 
@@ -157,10 +161,11 @@ class HttpDelivery:
         )
         if accepts_gzip(request.headers):
             headers, plain = (*headers, ("Content-Encoding", "gzip")), zipped
-        self.hls_bytes_out += len(plain)
+        if request.method == "GET":
+            self._sent((ask.domain, ask.tls), len(plain))
         return Response(200, headers, plain)
 
-    def _segment(self, session_id: str, request: Request, match: re.Match[str], client: str) -> Response:
+    def _segment(self, session_id: str, request: Request, match: re.Match[str], client: str, tls: bool) -> Response:
         query = split_query("?" + request.query)[1]
         domain = request_domain(request.headers.get("host"), query)
         key = self._delivery.stream_key(domain, match["app"], match["stream"])
@@ -187,11 +192,16 @@ class HttpDelivery:
                 return Response(error.status, (*CORS, ("Content-Range", f"bytes */{len(data)}")))
         if part is not None:
             first, last = part
-            self.hls_bytes_out += last + 1 - first
+            if request.method == "GET":
+                self._sent((domain, tls), last + 1 - first)
             return Response(206, (*headers, ("Content-Range", f"bytes {first}-{last}/{len(data)}")), data[first : last + 1])
         if request.method == "GET":
-            self.hls_bytes_out += len(data)
+            self._sent((domain, tls), len(data))
         return Response(200, headers, data)
+
+    def _sent(self, payer: Payer, size: int) -> None:
+        self.hls_bytes_out += size
+        self.hls_sent[payer] += size
 
 
 def _error(refusal: Refusal) -> Response:

@@ -17,7 +17,10 @@ log = structlog.get_logger()
 
 
 class PlayRequest(msgspec.Struct, frozen=True):
-    """What a player asks for. uri: the signed path with its extension. token: the value of auth_key, None if there is none."""
+    """What a player asks for. uri: the signed path with its extension. token: the value of auth_key, None if there is none.
+
+    tls: whether it asks over TLS.
+    """
 
     domain: str
     app: str
@@ -26,6 +29,7 @@ class PlayRequest(msgspec.Struct, frozen=True):
     token: str | None
     protocol: str
     client: str
+    tls: bool = False
 
 
 class Delivery:
@@ -85,7 +89,7 @@ class Delivery:
     def join(self, session_id: str, request: PlayRequest, grant: Grant, stream: LiveStream, sink: Sink, owner: Owner) -> Viewer:
         """Give the stream to an admitted client; from here on the fan-out writes to its transport."""
         claim: Claim = (grant.policy.domain, request.uri, request.token)
-        viewer = Viewer(session_id, sink, owner, claim)
+        viewer = Viewer(session_id, sink, owner, claim, tls=request.tls)
         latency = grant.stream_policy.latency
         behind_s = latency.rtmp_delay_s if request.protocol == "rtmp" else latency.flv_delay_s
         log.info("play started", session=session_id, stream=str(stream.key), protocol=request.protocol, client=request.client)
@@ -99,7 +103,16 @@ class Delivery:
             return
         stream = output.stream
         stream.leave(viewer)
-        log.info("play ended", session=viewer.id, stream=str(stream.key), reason=reason, jumps=viewer.jumps)
+        log.info(
+            "play ended",
+            session=viewer.id,
+            stream=str(stream.key),
+            reason=reason,
+            bytes=viewer.bytes_out,
+            jumps=viewer.jumps,
+            skipped_ms=viewer.skipped_ms,
+            skipped_bytes=viewer.skipped_bytes,
+        )
 
     def enforce(self) -> None:
         """Ask again about every viewer, after policies or bans have changed; HLS viewers are asked at each playlist."""

@@ -51,6 +51,11 @@ MULTIPLE: Final = frozenset(
 _SIGNING_ON = frozenset({"type_a", "req_auth"})
 """Values of auth_type that switch signing on: `req_auth` stands in a sample of the service and can mean nothing else."""
 
+LAG_MIN_BYTES = 64 * 1024
+"""Least bound on what a viewer may fall behind: below, every key frame of a common stream would be a reason to jump."""
+LAG_MAX_BYTES = 1024**3
+"""Rings hold less than that."""
+
 Args = tuple[tuple[str, str], ...]
 """Arguments in the order in which they came: (name, value)."""
 
@@ -132,6 +137,8 @@ def session(args: Args) -> Session:
                 fields["reconnect_window_s"] = _number(HEADWATER_LIVE, name, value, 0, 1800)
             case "viewer_lag", _:
                 fields["viewer_lag_s"] = _number(HEADWATER_LIVE, name, value, 1, 60)
+            case "viewer_lag_bytes", _:
+                fields["viewer_lag_bytes"] = int(_number(HEADWATER_LIVE, name, value, LAG_MIN_BYTES, LAG_MAX_BYTES))
             case _:
                 raise _bad(HEADWATER_LIVE, name)
     return Session(**fields)

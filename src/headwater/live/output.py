@@ -7,18 +7,22 @@ takes bytes again. No batch is ever written in part to a viewer and then left ou
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from headwater.live.viewer import Viewer
+from headwater.live.viewer import Payer, Viewer
 from headwater.media.tag import Tag
 
 if TYPE_CHECKING:
     from headwater.live.stream import LiveStream
+
+LAG_BYTES = 16 * 1024 * 1024
+"""How far a viewer may fall behind unless the domain says otherwise: ten seconds of 12 Mbit/s. At usual bit rates the bound in
+time comes first; this one is for a burst, or for a stream that has far more bits than anybody planned for."""
 
 BURST_BYTES = 1024 * 1024
 """A viewer that catches up is given at most so many bytes at once, so that it cannot hold the loop or much memory."""
@@ -41,31 +45,41 @@ class Packing(Protocol):
 class Batch(msgspec.Struct, frozen=True, gc=False):
     """Consecutive tags, packed. A batch that can start a viewer (`headers` is not None) begins with a key frame.
 
-    end: sequence number in the ring of the tag after its last.
+    end: sequence number in the ring of the tag after its last. offset: bytes of all batches before it.
     """
 
     data: bytes
+    offset: int
     timestamp_ms: int
     end: int
     headers: tuple[Tag, ...] | None
 
 
 class Traffic:
-    """Counters of one protocol, summed over all of its outputs: they outlive the streams that they count."""
+    """Counters of one protocol, summed over all of its outputs: they outlive the streams that they count.
 
-    __slots__ = ("bytes_out", "joins", "jumps")
+    jumped: viewers who jumped at least once. sent: bytes by payer, which whoever keeps the books takes away from here.
+    """
+
+    __slots__ = ("bytes_out", "joins", "jumped", "jumps", "sent", "skipped_bytes")
 
     def __init__(self) -> None:
         self.bytes_out = 0
         self.joins = 0
         self.jumps = 0
+        self.jumped = 0
+        self.skipped_bytes = 0
+        self.sent: Counter[Payer] = Counter()
 
 
 class Output:
     """One packing of one stream and the viewers who get it.
 
-    stream: whose tags these are. lag_ms: how far a viewer may fall behind. clock: the loop's time in seconds. on_jump: told
-    of each jump (for the log).
+    stream: whose tags these are. lag_ms, lag_bytes: how far a viewer may fall behind, beyond the delay with which it began.
+    clock: the loop's time in seconds. on_jump: told of each jump with its milliseconds and bytes (for the log).
+
+    What a flush sends to all who are ready is added once, to `_flushed`; a viewer's own sum is settled from it when it leaves
+    the ready, or when somebody asks. So counting costs the fan-out nothing per viewer.
     """
 
     __slots__ = (
@@ -73,10 +87,14 @@ class Output:
         "_batches",
         "_burst",
         "_clock",
+        "_delay_ms",
+        "_flushed",
         "_on_jump",
         "_packed",
+        "_packed_bytes",
         "_ring",
         "behind",
+        "lag_bytes",
         "lag_ms",
         "packing",
         "ready",
@@ -91,12 +109,14 @@ class Output:
         traffic: Traffic,
         *,
         lag_ms: int,
+        lag_bytes: int = LAG_BYTES,
         clock: Callable[[], float],
-        on_jump: Callable[[Viewer, int], None],
+        on_jump: Callable[[Viewer, int, int], None],
     ) -> None:
         self.packing = packing
         self.traffic = traffic
         self.lag_ms = lag_ms
+        self.lag_bytes = lag_bytes
         self.ready: set[Viewer] = set()
         self.behind: set[Viewer] = set()
         self.stream = stream
@@ -105,6 +125,9 @@ class Output:
         self._on_jump = on_jump
         self._batches: deque[Batch] = deque()
         self._base = 0  # index of the oldest batch held
+        self._packed_bytes = 0
+        self._flushed = 0
+        self._delay_ms = 0  # the longest with which a viewer was to begin
         self._packed = ring.marks[0].seq if ring.marks else ring.next
         self._burst: tuple[int, int, bytes] = (0, 0, b"")  # the last joined run of batches: (from, to, bytes)
         self._pack()
@@ -134,6 +157,9 @@ class Output:
             first = self.packing.start(headers, self._batches[-1].timestamp_ms if self._batches else 0, tracks)
         else:
             viewer.cursor, batch = start
+            if behind_ms:
+                viewer.start_bytes = self._packed_bytes - batch.offset
+                self._delay_ms = max(self._delay_ms, behind_ms)
             first = self.packing.start(batch.headers or (), batch.timestamp_ms, tracks)
         self.behind.add(viewer)
         self._write(viewer, first)
@@ -141,7 +167,9 @@ class Output:
 
     def leave(self, viewer: Viewer) -> None:
         """Forget a viewer."""
-        self.ready.discard(viewer)
+        if viewer in self.ready:
+            self._settle(viewer)
+            self.ready.discard(viewer)
         self.behind.discard(viewer)
         viewer.output = None
 
@@ -153,6 +181,7 @@ class Output:
         newest = [self._batches[index].data for index in range(-count, 0)]
         data = newest[0] if count == 1 else b"".join(newest)
         ready = list(self.ready)
+        self._flushed += len(data)  # first: who is full after this write has had it
         for viewer in ready:
             viewer.sink.write(data)
         self.traffic.bytes_out += len(data) * len(ready)
@@ -161,6 +190,7 @@ class Output:
         """A viewer's socket is full. Everything up to the head has been handed to its transport, which will finish it."""
         viewer.stalled_at = self._clock()
         if viewer in self.ready:
+            self._settle(viewer)
             self.ready.discard(viewer)
             self.behind.add(viewer)
             viewer.cursor = self.head
@@ -175,10 +205,24 @@ class Output:
         """The viewers whose socket has taken nothing since that loop time."""
         return [viewer for viewer in self.behind if viewer.stalled_at is not None and viewer.stalled_at < since]
 
+    def settle(self) -> None:
+        """Bring every viewer's `bytes_out`, and what is counted by payer, up to now."""
+        for viewer in self.ready:
+            self._settle(viewer)
+
+    def _settle(self, viewer: Viewer) -> None:
+        """Count what a ready viewer was given since it became ready, or since it was settled."""
+        size = self._flushed - viewer.mark
+        viewer.mark = self._flushed
+        viewer.bytes_out += size
+        self.traffic.sent[viewer.payer] += size
+
     def _write(self, viewer: Viewer, data: bytes) -> None:
         if data:
             viewer.sink.write(data)
+            viewer.bytes_out += len(data)
             self.traffic.bytes_out += len(data)
+            self.traffic.sent[viewer.payer] += len(data)
 
     def _catch_up(self, viewer: Viewer) -> None:
         """Write batch after batch until the viewer has all or its socket is full."""
@@ -187,6 +231,7 @@ class Output:
             if viewer.cursor >= self.head:
                 self.behind.discard(viewer)
                 self.ready.add(viewer)
+                viewer.mark = self._flushed
                 return
             data, viewer.cursor = self._run(viewer.cursor)
             self._write(viewer, data)
@@ -195,16 +240,31 @@ class Output:
         if viewer.cursor >= self.head:
             return
         index = viewer.cursor - self._base
-        if index >= 0 and self._batches[-1].timestamp_ms - self._batches[index].timestamp_ms <= self.lag_ms:
+        newest, oldest = self._batches[-1], self._batches[max(index, 0)]
+        if (
+            index >= 0
+            and newest.timestamp_ms - oldest.timestamp_ms <= self.lag_ms + self._delay_ms
+            and self._packed_bytes - oldest.offset <= self.lag_bytes + viewer.start_bytes
+        ):
             return
         start = self._start(0)
-        to = start[0] if start is not None else self.head
+        to, to_ms, offset = self.head, newest.timestamp_ms, self._packed_bytes
+        if start is not None:
+            to, to_ms, offset = start[0], start[1].timestamp_ms, start[1].offset
         if to > viewer.cursor:
-            skipped_ms = self._batches[-1].timestamp_ms - self._batches[max(index, 0)].timestamp_ms
             viewer.cursor = to
-            viewer.jumps += 1
-            self.traffic.jumps += 1
-            self._on_jump(viewer, skipped_ms)
+            self._count_jump(viewer, to_ms - oldest.timestamp_ms, offset - oldest.offset)
+
+    def _count_jump(self, viewer: Viewer, skipped_ms: int, skipped_bytes: int) -> None:
+        """What has left the ring meanwhile was skipped, too, but is not known any more: the figures are a least."""
+        traffic = self.traffic
+        traffic.jumped += not viewer.jumps
+        traffic.jumps += 1
+        traffic.skipped_bytes += skipped_bytes
+        viewer.jumps += 1
+        viewer.skipped_ms += skipped_ms
+        viewer.skipped_bytes += skipped_bytes
+        self._on_jump(viewer, skipped_ms, skipped_bytes)
 
     def _run(self, cursor: int) -> tuple[bytes, int]:
         """The batches from `cursor` on in one piece, and the cursor after them. Shared by all who stand at the same place."""
@@ -246,7 +306,9 @@ class Output:
         headers = {mark.seq: mark.headers for mark in marks}
         for start, end in pairwise(cuts):
             tags = ring.slice(start, end)
-            self._batches.append(Batch(self.packing.pack(tags), tags[0].timestamp_ms, end, headers.get(start)))
+            data = self.packing.pack(tags)
+            self._batches.append(Batch(data, self._packed_bytes, tags[0].timestamp_ms, end, headers.get(start)))
+            self._packed_bytes += len(data)
         self._packed = ring.next
         while self._batches[0].end <= ring.first:
             self._batches.popleft()

@@ -44,6 +44,8 @@ class StreamOptions(Protocol):
     def flush(self) -> str: ...
     @property
     def viewer_lag_s(self) -> float: ...
+    @property
+    def viewer_lag_bytes(self) -> int: ...
 
 
 class Publisher(Protocol):
@@ -159,7 +161,8 @@ class LiveStream:
                 self,
                 PACKINGS[protocol],
                 self._traffic[protocol],
-                lag_ms=self._lag_ms(behind_s),
+                lag_ms=int(self.options.viewer_lag_s * 1000),
+                lag_bytes=self.options.viewer_lag_bytes,
                 clock=self._loop.time,
                 on_jump=self._log_jump,
             )
@@ -205,7 +208,8 @@ class LiveStream:
         self.options = options
         self.hls_delay_s = hls_delay_s
         for output in self.outputs.values():
-            output.lag_ms = max(output.lag_ms, self._lag_ms(None))
+            output.lag_ms = int(options.viewer_lag_s * 1000)
+            output.lag_bytes = options.viewer_lag_bytes
 
     def flush(self) -> None:
         """Send what came since the last flush to everybody."""
@@ -236,11 +240,14 @@ class LiveStream:
         else:
             self._flush_handle = self._loop.call_soon(self.flush)
 
-    def _lag_ms(self, behind_s: int | None) -> int:
-        return int((self.options.viewer_lag_s + (behind_s or 0)) * 1000)
-
-    def _log_jump(self, viewer: Viewer, skipped_ms: int) -> None:
-        log.info("viewer too slow, jumped to a key frame", session=viewer.id, stream=str(self.key), skipped_ms=skipped_ms)
+    def _log_jump(self, viewer: Viewer, skipped_ms: int, skipped_bytes: int) -> None:
+        log.info(
+            "viewer too slow, jumped to a key frame",
+            session=viewer.id,
+            stream=str(self.key),
+            skipped_ms=skipped_ms,
+            skipped_bytes=skipped_bytes,
+        )
 
 
 class Meter:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from headwater.live.output import Output
 
+Payer = tuple[str, bool]
+"""For whom bytes are counted as usage: the domain of the viewer's URL, and whether they went over TLS."""
+
 Claim = tuple[str, str, str | None]
 """What a client showed when it was admitted: domain, signed path, auth_key; kept to ask again when the rules change."""
 
@@ -32,20 +35,43 @@ class Viewer:
 
     cursor: index of the output's batch that it gets next; only meaningful while it is behind.
     stalled_at: loop time at which its socket was found full, None while it takes bytes.
-    jumps: how often it fell behind the bound and jumped to a key frame.
+    bytes_out: what it was sent; of what shared flushes gave it, only what came before the flush at `mark` (see Output).
+    start_bytes: how far behind in bytes a domain's delay lets it start; it may always be so far behind.
+    jumps, skipped_ms, skipped_bytes: how often it fell behind the bound and jumped to a key frame, and what it missed by that.
     """
 
-    __slots__ = ("claim", "cursor", "id", "jumps", "output", "owner", "sink", "stalled_at")
+    __slots__ = (
+        "bytes_out",
+        "claim",
+        "cursor",
+        "id",
+        "jumps",
+        "mark",
+        "output",
+        "owner",
+        "payer",
+        "sink",
+        "skipped_bytes",
+        "skipped_ms",
+        "stalled_at",
+        "start_bytes",
+    )
 
-    def __init__(self, session_id: str, sink: Sink, owner: Owner, claim: Claim) -> None:
+    def __init__(self, session_id: str, sink: Sink, owner: Owner, claim: Claim, *, tls: bool = False) -> None:
         self.id = session_id
         self.sink = sink
         self.owner = owner
         self.claim = claim
+        self.payer: Payer = (claim[0], tls)
         self.output: Output | None = None
         self.cursor = 0
         self.stalled_at: float | None = None
+        self.bytes_out = 0
+        self.mark = 0
+        self.start_bytes = 0
         self.jumps = 0
+        self.skipped_ms = 0
+        self.skipped_bytes = 0
 
     def pause_writing(self) -> None:
         """The transport took what was written but can take no more now."""

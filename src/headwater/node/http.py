@@ -97,7 +97,7 @@ class HttpConnection(asyncio.Protocol):
                 return
             request = self._queue.popleft()
             try:
-                answer = self._node.http.answer(self._id, request, self._client)
+                answer = self._node.http.answer(self._id, request, self._client, tls=self._listener == "https")
             except HttpError as error:
                 self._refuse(error, request)
                 return

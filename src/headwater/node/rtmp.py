@@ -228,6 +228,7 @@ class RtmpConnection(asyncio.Protocol):
             token=query.get("auth_key"),
             protocol="rtmp",
             client=self._client,
+            tls=self._listener == "rtmps",
         )
         if self._push is not None or self._viewer is not None:
             self._engine.reject_play("this connection has a stream already")
