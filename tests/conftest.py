@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+import support.postgres
 from support.api import Api, Pair, make_pair
 from support.encoders import clip as make_clip
 from support.encoders import ffmpeg_push
 from support.flv import FlvTag
+from support.postgres import Postgres
 from support.server import Server, running
 
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)
@@ -25,6 +27,13 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 def server() -> Iterator[Server]:
     """The real program with its defaults, one for each test process. Tests that stop it make their own."""
     with running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server, one for each test process."""
+    with support.postgres.running() as server:
         yield server
 
 

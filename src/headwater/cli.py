@@ -208,12 +208,12 @@ def _with_database(settings: Settings, use: Callable[[Database], Coroutine[Any, 
     """Run something on the database, which may be in use by a running server."""
     from headwater.domains.errors import DomainError
     from headwater.store.crypto import SecretsError
-    from headwater.store.database import DATABASE_FILE, Database, DatabaseUnusableError
+    from headwater.store.database import Database, DatabaseUnusableError
 
     folder = Path(settings.data_dir)
 
     async def work() -> T:
-        database = await Database.open(folder / DATABASE_FILE)
+        database = await Database.of(settings)
         try:
             return await use(database)
         finally:

@@ -39,7 +39,7 @@ from headwater.node.config import WORKER_PREFIX, WorkerConfig
 from headwater.observe import exposition
 from headwater.settings import Listen, Settings, listen_address
 from headwater.store.crypto import SecretsError
-from headwater.store.database import DATABASE_FILE, Actor, Database, DatabaseUnusableError
+from headwater.store.database import Actor, Database, DatabaseUnusableError
 from headwater.supervisor import Supervisor
 
 FIRST_ACCOUNT = "main"
@@ -104,9 +104,9 @@ class Platform:
         run_dir = exits.enter_context(_run_folder(self._data_dir))
 
         try:
-            database = await Database.open(self._data_dir / DATABASE_FILE)
+            database = await Database.of(settings)
         except (SecretsError, DatabaseUnusableError) as error:
-            raise PlatformError(f"data_dir: {error}") from error
+            raise PlatformError(str(error)) from error
         exits.push_async_callback(database.close)
         cluster = EmbeddedCluster()
         exits.push_async_callback(cluster.close)
@@ -126,7 +126,7 @@ class Platform:
             config = WorkerConfig(
                 node=socket.gethostname(),
                 index=index,
-                settings=settings,
+                settings=msgspec.structs.replace(settings, database=""),  # a worker has no business with the database
                 cluster_socket=str(cluster_socket),
                 internal_socket=internal_socket,
                 tls_certificate=str(certificate),

@@ -130,12 +130,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration of one node.
 
     data_dir: database, key file, run-time sockets.
+    database: a URL such as `postgresql://user:password@host/name`; empty: the SQLite file in data_dir, enough for one machine.
     workers: media worker processes.
     public_host: the address or name that ready-made URLs show when a domain name does not resolve.
     drain_s: how long a stopping node waits for its connections to take their last bytes.
     """
 
     data_dir: str = "./data"
+    database: str = ""
     workers: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
     public_host: str = "127.0.0.1"
     drain_s: NotNegative = 5.0

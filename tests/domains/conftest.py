@@ -11,9 +11,13 @@ from headwater.store.database import Database
 from support.domain_world import ACTOR, World
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    database = await Database.open(tmp_path / "headwater.db")
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    if request.param == "sqlite":
+        database = await Database.open(tmp_path / "headwater.db")
+    else:
+        url = request.getfixturevalue("postgres").emptied()
+        database = await Database.open(url, key_file=tmp_path / "secret.key")
     world = World(database)
     world.account = (await world.accounts.create("owner", actor=ACTOR)).account_id
     world.stranger = (await world.accounts.create("stranger", actor=ACTOR)).account_id

@@ -106,8 +106,9 @@ class AccountService:
         expires_s: unix seconds after which the request's own time stamp is refused anyway.
         """
         expired = select(ApiNonce.access_key, ApiNonce.nonce).where(ApiNonce.expires_s < self._clock()).limit(NONCES_PURGED)
+        expired = expired.with_for_update(skip_locked=True)  # where notes are taken side by side, each clears away its own
         try:
-            async with self._database.write() as session:
+            async with self._database.note() as session:
                 await session.execute(delete(ApiNonce).where(tuple_(ApiNonce.access_key, ApiNonce.nonce).in_(expired)))
                 session.add(ApiNonce(access_key=access_key_id, nonce=nonce, expires_s=expires_s))
         except IntegrityError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import cast
 
 from sqlalchemy import select
@@ -21,6 +21,10 @@ StreamId = tuple[str, str, str]
 """Streaming domain, app and stream."""
 
 
+READ_AT_ONCE = 1000
+"""Domains that are read and compiled together: few round trips, and the event loop is held up for tens of milliseconds."""
+
+
 class Publisher:
     """Puts what is true in the database when it is asked to, one caller after the other.
 
@@ -34,11 +38,13 @@ class Publisher:
 
     async def policies(self, names: Iterable[str]) -> None:
         """Put the policies of these domains, or remove them if the domains are gone."""
+        wanted = list(names)
         async with self._lock:
             async with self._database.read() as session:
-                now = {name: await _find_policy(session, name) for name in names}
-            for name, policy in now.items():
-                await self._set(policy_key(name), None if policy is None else encode(policy))
+                domains = (await session.scalars(select(Domain).where(Domain.name.in_(wanted)))).all()
+                found = {policy.domain: encode(policy) for policy in await policies_of(session, domains)}
+            for name in wanted:
+                await self._set(policy_key(name), found.get(name))
 
     async def bans(self, streams: Iterable[StreamId]) -> None:
         """Put the bans of these streams, or remove them if they are gone."""
@@ -51,21 +57,32 @@ class Publisher:
     async def everything(self, now_s: float) -> None:
         """Put all policies and all bans that still hold, and remove every other key of theirs."""
         async with self._lock:
-            async with self._database.read() as session:
-                wanted = {
-                    policy_key(domain.name): encode(await policy_of(session, domain))
-                    for domain in (await session.scalars(select(Domain))).all()
-                }
-                for ban in await session.scalars(select(StreamBan).where(StreamBan.until_s > now_s)):
-                    wanted[ban_key(ban.domain, ban.app, ban.stream)] = encode(_ban(ban))
-            present = {
+            stale = {
                 entry.key: entry.value for prefix in (POLICY_PREFIX, BAN_PREFIX) for entry in await self._cluster.list(prefix)
             }
-            for key in present.keys() - wanted.keys():
-                await self._cluster.delete(key)
-            for key, value in wanted.items():
-                if present.get(key) != value:
+            async for key, value in self._truth(now_s):
+                if stale.pop(key, None) != value:
                     await self._cluster.put(key, value)
+            for key in stale:
+                await self._cluster.delete(key)
+
+    async def _truth(self, now_s: float) -> AsyncIterator[tuple[str, bytes]]:
+        """Every key that must exist, by name, read a part at a time: there may be a million domains."""
+        last = ""
+        while True:
+            async with self._database.read() as session:
+                part = select(Domain).where(Domain.name > last).order_by(Domain.name).limit(READ_AT_ONCE)
+                domains = (await session.scalars(part)).all()
+                policies = await policies_of(session, domains)
+            for policy in policies:
+                yield policy_key(policy.domain), encode(policy)
+            if len(domains) < READ_AT_ONCE:
+                break
+            last = domains[-1].name
+        async with self._database.read() as session:
+            bans = (await session.scalars(select(StreamBan).where(StreamBan.until_s > now_s))).all()
+        for ban in bans:
+            yield ban_key(ban.domain, ban.app, ban.stream), encode(_ban(ban))
 
     async def _set(self, key: str, value: bytes | None) -> None:
         if value is None:
@@ -76,22 +93,25 @@ class Publisher:
 
 async def policy_of(session: AsyncSession, domain: Domain) -> Policy:
     """The policy of a domain as the database has it."""
-    functions = await session.scalars(
-        select(DomainFunction).where(DomainFunction.domain == domain.name).order_by(DomainFunction.id)
-    )
-    mapping = await session.get(DomainMapping, domain.name)
-    delays = await session.scalars(select(DomainDelay).where(DomainDelay.domain == domain.name))
-    return compile_policy(
-        domain,
-        [FunctionSetting(row.function, decode_args(row.args), row.id) for row in functions],
-        None if mapping is None else mapping.pull_domain,
-        {cast(Protocol, row.protocol): row.delay_s for row in delays},
-    )
+    (policy,) = await policies_of(session, [domain])
+    return policy
 
 
-async def _find_policy(session: AsyncSession, name: str) -> Policy | None:
-    domain = await session.get(Domain, name)
-    return None if domain is None else await policy_of(session, domain)
+async def policies_of(session: AsyncSession, domains: Sequence[Domain]) -> list[Policy]:
+    """The policies of some domains, in their order: a few queries, however many there are."""
+    names = [domain.name for domain in domains]
+    settings: dict[str, list[FunctionSetting]] = {name: [] for name in names}
+    functions = select(DomainFunction).where(DomainFunction.domain.in_(names)).order_by(DomainFunction.id)
+    for function in await session.scalars(functions):
+        settings[function.domain].append(FunctionSetting(function.function, decode_args(function.args), function.id))
+    mappings = {
+        mapping.push_domain: mapping.pull_domain
+        for mapping in await session.scalars(select(DomainMapping).where(DomainMapping.push_domain.in_(names)))
+    }
+    delays: dict[str, dict[Protocol, int]] = {name: {} for name in names}
+    for delay in await session.scalars(select(DomainDelay).where(DomainDelay.domain.in_(names))):
+        delays[delay.domain][cast(Protocol, delay.protocol)] = delay.delay_s
+    return [compile_policy(domain, settings[domain.name], mappings.get(domain.name), delays[domain.name]) for domain in domains]
 
 
 def _ban(row: StreamBan) -> Ban:
