@@ -58,6 +58,39 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     viewer_stalled_s: Positive = 30.0
 
 
+class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From which load on a worker takes no more newcomers of one kind, new viewers here; who is here goes on. 0: no bound.
+
+    cpu: share of one core that the worker uses. A worker is one thread; the rest is for the bursts of joins and key frames.
+    lag_s: how late the worker's event loop is all the time. Later than the longest flush interval (0.35 s) means that the
+        machine is too busy for this worker, whatever its own share of the CPU is.
+    files: share of the open files that the system allows (`ulimit -n`); sockets are nearly all of them.
+    out_mbps: media sent by the whole node, in Mbit/s: set it a little below what the network carries, which nobody here knows.
+    """
+
+    cpu: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.9
+    lag_s: NotNegative = 0.5
+    files: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.9
+    out_mbps: NotNegative = 0.0
+
+
+class PublisherBounds(Bounds, frozen=True, forbid_unknown_fields=True):
+    """The same for new publishers, who are let in when viewers no longer are: without them there is nothing to watch, and each
+    costs little. What they send does not leave the node by itself, so no bandwidth is asked of them.
+    """
+
+    cpu: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.97
+    lag_s: NotNegative = 1.0
+    files: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.97
+
+
+class Overload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When newcomers are told to come back later (HTTP 503, RTMP `NetStream.Play.Failed` and `NetStream.Publish.Failed`)."""
+
+    viewers: Bounds = Bounds()
+    publishers: PublisherBounds = PublisherBounds()
+
+
 class Ring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much of each live stream is kept in memory.
 
@@ -143,6 +176,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_s: NotNegative = 5.0
     listen: Listen = Listen()
     limits: Limits = Limits()
+    overload: Overload = Overload()
     ring: Ring = Ring()
     tls: Tls = Tls()
     log: Log = Log()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import secrets
 import signal
@@ -17,35 +16,17 @@ from typing import Any
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from support.api import Api, Pair, make_pair
 from support.encoders import TagPush, trickle
 from support.flv import VIDEO, FlvTag
+from support.metrics import metrics, total
 from support.players import HttpViewer, RtmpViewer, get
 from support.ports import free_port
 from support.rtmp import Status
 from support.server import LISTENERS, READY_TIMEOUT_S, Server, running
 from support.signing import auth_key
 from support.wait import until, within
-
-
-def metrics(server: Server) -> dict[str, float]:
-    """All samples, as `name{label=value,…}`."""
-    answer = httpx.get(f"http://127.0.0.1:{server.ports['metrics']}/metrics")
-    assert answer.status_code == 200
-    assert answer.headers["content-type"].startswith("text/plain")
-    return {
-        sample.name + json.dumps(sample.labels, sort_keys=True): sample.value
-        for family in text_string_to_metric_families(answer.text)
-        for sample in family.samples
-    }
-
-
-def total(server: Server, name: str, **labels: str) -> float:
-    """The sum of a metric's samples that carry these labels."""
-    wanted = {f'"{key}": "{value}"' for key, value in labels.items()}
-    return sum(value for key, value in metrics(server).items() if key.split("{")[0] == name and all(w in key for w in wanted))
 
 
 def test_metrics_follow_what_happens(server: Server, pair: Pair, clip: list[FlvTag]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from collections import Counter
 from collections.abc import Awaitable
@@ -47,6 +48,9 @@ SEGMENT_CACHE = "public, max-age=3600, immutable"
 
 FIRST_SEGMENT_S = 9.0
 """How long a playlist request may wait for a young stream's first segment; players give up after 10 s."""
+
+RETRY_AFTER_S = (5, 15)
+"""When a viewer for whom there was no room may ask again: each at a moment of its own, or they would all come back together."""
 
 _SEGMENT = re.compile(r"/(?P<app>[^/]+)/(?P<stream>[^/]+)-(?P<number>\d{1,12})-(?P<word>[0-9a-f]{16})\.ts")
 _PLAY = re.compile(r"/(?P<app>[^/]+)/(?P<stream>[^/]+)\.(?P<format>flv|m3u8)")
@@ -205,12 +209,14 @@ class HttpDelivery:
 
 
 def _error(refusal: Refusal) -> Response:
-    headers = (
+    headers: tuple[tuple[str, str], ...] = (
         *CORS,
         ("Content-Type", "text/plain; charset=utf-8"),
         ("Cache-Control", "no-store"),
         ("X-Tengine-Error", refusal.text),
     )
+    if refusal.reason == "overload":
+        headers += (("Retry-After", str(random.randint(*RETRY_AFTER_S))),)
     return Response(refusal.http_status, headers, (refusal.text + "\n").encode())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import msgspec
 import structlog
@@ -33,15 +34,16 @@ class PlayRequest(msgspec.Struct, frozen=True):
 
 
 class Delivery:
-    """The delivery side of a media node."""
+    """The delivery side of a media node. full: what is short for one more viewer, None if there is room."""
 
-    def __init__(self, hub: Hub, rules: Rules, counters: Counters) -> None:
+    def __init__(self, hub: Hub, rules: Rules, counters: Counters, full: Callable[[], str | None]) -> None:
         self.hub = hub
         self._rules = rules
         self._counters = counters
+        self._full = full
 
     def admit(self, session_id: str, request: PlayRequest, *, ignore_expiry: bool = False) -> tuple[Grant, StreamKey] | Refusal:
-        """May this client play, and is the stream there? A refusal leaves nothing behind but its count and its line in the log.
+        """May this client play, and is there room? A refusal leaves nothing behind but its count and its line in the log.
 
         ignore_expiry: for a viewer who was admitted before and asks for more (an HLS playlist again).
         """
@@ -49,7 +51,11 @@ class Delivery:
             request.domain, request.app, request.stream, request.uri, request.token, time.time(), ignore_expiry=ignore_expiry
         )
         if isinstance(verdict, Grant):
-            return verdict, StreamKey(verdict.domain, request.app, request.stream)
+            short = None if ignore_expiry else self._full()
+            if short is None:
+                return verdict, StreamKey(verdict.domain, request.app, request.stream)
+            self._counters.overload["play", short] += 1
+            verdict = refuse("overload")
         return self.refuse(session_id, request, verdict)
 
     def refuse(self, session_id: str, request: PlayRequest, refusal: Refusal) -> Refusal:

@@ -85,14 +85,25 @@ class PublishSession:
 
 
 class Ingest:
-    """The ingest side of a media node: who may push, and the pushes that run."""
+    """The ingest side of a media node: who may push, and the pushes that run.
 
-    def __init__(self, hub: Hub, rules: Rules, counters: Counters, loop: asyncio.AbstractEventLoop) -> None:
+    full: what is short for one more publisher, None if there is room.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        rules: Rules,
+        counters: Counters,
+        loop: asyncio.AbstractEventLoop,
+        full: Callable[[], str | None],
+    ) -> None:
         self.sessions: set[PublishSession] = set()
         self._hub = hub
         self._rules = rules
         self._counters = counters
         self._loop = loop
+        self._full = full
 
     def publish(
         self, session_id: str, request: PushRequest, on_cut: Callable[[str], None], asked_at: float
@@ -161,4 +172,12 @@ class Ingest:
                 session.cut("ended by the operator")
 
     def _admit(self, request: PushRequest) -> Grant | Refusal:
-        return self._rules.admit_publish(request.domain, request.app, request.stream, request.uri, request.token, time.time())
+        verdict = self._rules.admit_publish(
+            request.domain, request.app, request.stream, request.uri, request.token, time.time()
+        )
+        if isinstance(verdict, Grant) and StreamKey(verdict.domain, request.app, request.stream) not in self._hub.streams:
+            short = self._full()  # one who returns to a stream that is here is no newcomer: its viewers wait for it
+            if short is not None:
+                self._counters.overload["publish", short] += 1
+                return refuse("overload")
+        return verdict

@@ -8,6 +8,10 @@ from typing import Protocol
 
 from headwater.settings import Limits
 
+SOCKETS = 0.98
+"""The share of open files that clients' connections may take, whatever they want; the rest is for the worker itself, which
+could not even accept and refuse otherwise."""
+
 
 class Connection(Protocol):
     """A connection that can be told to go."""
@@ -24,10 +28,13 @@ class Connections:
 
     A connection is *pending* from `opened` until `settled`: it has a deadline by which it must say what it wants. That is
     also how an HTTP connection waits for its next request.
+
+    files: how many files the worker may have open.
     """
 
-    def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop, files: int) -> None:
         self._limits = limits
+        self._room = int(files * SOCKETS)
         self._loop = loop
         self._open: Counter[str] = Counter()
         self._pending_of: Counter[str] = Counter()
@@ -44,6 +51,8 @@ class Connections:
             return "connections_per_address"
         if self._pending_of[address] >= limits.pending_per_address:
             return "pending_per_address"
+        if len(self._all) >= self._room:
+            return "files"
         self._open[address] += 1
         self._all[connection] = address
         self.expect(connection, limits.first_packet_s)

@@ -117,8 +117,9 @@ class HttpConnection(asyncio.Protocol):
     def _respond(self, request: Request, response: Response) -> None:
         if self._transport.is_closing():
             return
-        self._transport.write(pack_response(response, request, time.time(), keep_alive=request.keep_alive))
-        if request.keep_alive:
+        keep_alive = request.keep_alive and response.status != 503  # what is short may be sockets
+        self._transport.write(pack_response(response, request, time.time(), keep_alive=keep_alive))
+        if keep_alive:
             self._node.connections.expect(self, KEEP_ALIVE_S)
         else:
             self._transport.close()

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from headwater.node.census import resident_bytes
 from headwater.observe.families import Family, Sample
 
@@ -66,6 +68,26 @@ def families(node: Node) -> list[Family]:
             {name: traffic.skipped_bytes for name, traffic in hub.traffic.items()},
         ),
         _pairs("headwater_refused", "Refused pushes and plays, by reason.", ("action", "reason"), counters.refused),
+        _pairs(
+            "headwater_overload_refused",
+            "Newcomers refused for want of room, by what was short.",
+            ("action", "resource"),
+            counters.overload,
+        ),
+        _by(
+            "headwater_overloaded",
+            "gauge",
+            "Whether newcomers are refused for want of room.",
+            "action",
+            {action: float(bool(gate.shut_by)) for action, gate in node.admission.gates.items()},
+        ),
+        _by(
+            "headwater_load",
+            "gauge",
+            "Load over three seconds: share of a core, seconds that the loop is late, share of open files, Mbit/s sent.",
+            "resource",
+            msgspec.structs.asdict(node.admission.load),
+        ),
         _by("headwater_connections", "counter", "Connections accepted, by listener.", "listener", counters.connections),
         _one("headwater_connections_open", "gauge", "Connections open now.", len(node.connections)),
         _pairs("headwater_connection_faults", "Connections ended for a fault, by kind.", ("listener", "kind"), counters.faults),

@@ -211,7 +211,7 @@ class RtmpConnection(asyncio.Protocol):
 
     def _start_push(self, outcome: PublishSession | Refusal) -> None:
         if isinstance(outcome, Refusal):
-            self._engine.reject_publish(outcome.text)
+            self._engine.reject_publish(outcome.text, f"NetStream.Publish.{_code(outcome, 'BadName')}")
             self._send_and_close()
             return
         self._push = outcome
@@ -235,7 +235,7 @@ class RtmpConnection(asyncio.Protocol):
             return
         found = self._node.delivery.find(self._id, request)
         if isinstance(found, Refusal):
-            self._engine.reject_play(found.text)
+            self._engine.reject_play(found.text, f"NetStream.Play.{_code(found, 'StreamNotFound')}")
             self._send_and_close()
             return
         self._node.connections.settled(self)
@@ -296,6 +296,11 @@ class RtmpConnection(asyncio.Protocol):
         log.warning(
             "connection ended", session=self._id, listener=self._listener, kind=kind, detail=detail, client=self._client
         )
+
+
+def _code(refusal: Refusal, usual: str) -> str:
+    """The last word of the status code for a refusal: players and encoders may try `Failed` again later."""
+    return "Failed" if refusal.reason == "overload" else usual
 
 
 def _host(url: str) -> str:

@@ -10,6 +10,7 @@ import os
 import signal
 import ssl
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,11 @@ from headwater.ingest.session import Ingest
 from headwater.live.hub import Hub
 from headwater.live.stream import LiveStream, StreamKey
 from headwater.node import metrics
+from headwater.node.admission import Admission, Reading
 from headwater.node.announcer import Announcer
 from headwater.node.config import WORKER_PREFIX, WorkerConfig, WorkerPresence
 from headwater.node.connections import Connections
+from headwater.node.files import files_max, open_files
 from headwater.node.http import HttpConnection
 from headwater.node.internal import InternalConnection
 from headwater.node.pacer import Pacer
@@ -60,7 +63,7 @@ class Node:
         self.loop = loop
         self.counters = Counters()
         self.rules = Rules()
-        self.connections = Connections(limits, loop)
+        self.connections = Connections(limits, loop, files_max())
         self.pacer = Pacer(loop)
         self.hub = Hub(
             loop,
@@ -71,14 +74,16 @@ class Node:
             stalled_s=limits.viewer_stalled_s,
             on_change=self._changed,
         )
-        self.ingest = Ingest(self.hub, self.rules, self.counters, loop)
-        self.delivery = Delivery(self.hub, self.rules, self.counters)
+        self.admission = Admission(config.settings.overload, files_max(), config.settings.workers)
+        self.ingest = Ingest(self.hub, self.rules, self.counters, loop, lambda: self.admission.full("publish"))
+        self.delivery = Delivery(self.hub, self.rules, self.counters, lambda: self.admission.full("play"))
         self.http = HttpDelivery(self.delivery, loop)
         self.failed: asyncio.Future[None] = loop.create_future()
         self._announcer: Announcer | None = None
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._sweep_at = 0.0
         self._enforcing: asyncio.Handle | None = None
 
     async def start(self) -> None:
@@ -89,7 +94,7 @@ class Node:
         await asyncio.gather(self._follow(policies.POLICY_PREFIX, self._policy), self._follow(policies.BAN_PREFIX, self._ban))
         self._own(self._kicks(self.cluster.subscribe(policies.KICK_SUBJECT)))
         await self._listen()
-        self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+        self._sweep_later()
         await self._announce_worker(lease)
 
     async def stop(self) -> None:
@@ -203,11 +208,36 @@ class Node:
         if self._announcer is not None:
             self._announcer.changed(stream)
 
+    def _sweep_later(self) -> None:
+        self._sweep_at = self.loop.time() + SWEEP_S
+        self._sweeper = self.loop.call_at(self._sweep_at, self._sweep)
+
     def _sweep(self) -> None:
-        self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+        self._judge_load()
+        self._sweep_later()
         self.connections.sweep()
         self.hub.sweep()
         self.http.sweep()
+
+    def _judge_load(self) -> None:
+        """See whether there is room for newcomers."""
+        now_s = self.loop.time()
+        late_s = now_s - self._sweep_at
+        changed = self.admission.read(Reading(now_s, time.process_time(), late_s, open_files(), self.sent_bytes))
+        for action in changed:
+            shut_by = self.admission.gates[action].shut_by
+            say = log.warning if shut_by else log.info
+            say(
+                "overloaded: newcomers are refused" if shut_by else "no longer overloaded: newcomers are taken again",
+                action=action,
+                short=shut_by,
+                **msgspec.structs.asdict(self.admission.load),
+            )
+
+    @property
+    def sent_bytes(self) -> int:
+        """Media bytes sent to viewers so far."""
+        return sum(traffic.bytes_out for traffic in self.hub.traffic.values()) + self.http.hls_bytes_out
 
     def _own(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a task for the life of the worker. One that fails ends the worker: it would be deaf to bans otherwise."""
