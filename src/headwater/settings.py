@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -138,6 +138,19 @@ class Domains(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quota: PositiveInt = 20
 
 
+class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the operator says of the addresses on either end of a connection, for the rules of who may push and play.
+
+    trusted_proxies: networks of the operator's own proxies; their X-Forwarded-For and X-Forwarded-Proto are believed. None by
+        default, because anybody can send these headers.
+    staging_addresses: our own IP addresses by which staged domain configurations are tried
+        ([docs/domain-functions.md](docs/domain-functions.md)); everybody else gets the production ones.
+    """
+
+    trusted_proxies: tuple[str, ...] = ()
+    staging_addresses: tuple[str, ...] = ()
+
+
 class Places(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where addresses are, for the choice of the nearest node and for region blocking ([docs/dns.md](docs/dns.md)).
 
@@ -181,6 +194,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls: Tls = Tls()
     log: Log = Log()
     domains: Domains = Domains()
+    access: Access = Access()
     places: Places = Places()
     usage: Usage = Usage()
 
@@ -208,6 +222,10 @@ def load(
         settings = msgspec.convert(raw, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(f"settings: {error}") from error
+    for network in settings.access.trusted_proxies:
+        _check_address("access.trusted_proxies", network, ipaddress.ip_network)
+    for address in settings.access.staging_addresses:
+        _check_address("access.staging_addresses", address, ipaddress.ip_address)
     for name in Listen.__struct_fields__:
         listen_address(getattr(settings.listen, name), f"listen.{name}")
     return settings
@@ -232,6 +250,13 @@ def _is_list(path: list[str]) -> bool:
 
 def _is_struct(node: Any) -> bool:
     return isinstance(node, type) and issubclass(node, msgspec.Struct)
+
+
+def _check_address(name: str, text: str, kind: Callable[[str], object]) -> None:
+    try:
+        kind(text)
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}") from error
 
 
 def listen_address(text: str, name: str = "listen") -> tuple[str, int] | None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from headwater.access.client import Client
 from headwater.access.policy import Ban, Policy, Signing
 from headwater.access.signing import sign
 from headwater.access.verdict import Grant, Reason, Refusal, Rules, refuse
 
 NOW = 1_700_000_000.0
+VIEWER = Client("192.0.2.1", "flv")
+ENCODER = Client("192.0.2.1", "rtmp")
 PUSH_KEY = "push-key-of-16-ch"
 PLAY_KEY = "play-key-of-16-ch"
 PUSH = Policy(
@@ -44,12 +47,14 @@ def push(
     rules: Rules, domain: str = PUSH.domain, app: str = "live", stream: str = "a", token: str | None = "good"
 ) -> Grant | Refusal:
     uri = f"/{app}/{stream}"
-    return rules.admit_publish(domain, app, stream, uri, sign(uri, int(NOW), PUSH_KEY) if token == "good" else token, NOW)
+    return rules.admit_publish(
+        domain, app, stream, uri, sign(uri, int(NOW), PUSH_KEY) if token == "good" else token, ENCODER, NOW
+    )
 
 
 def play(rules: Rules, domain: str = PLAY.domain, app: str = "live", stream: str = "a", key: str = PLAY_KEY) -> Grant | Refusal:
     uri = f"/{app}/{stream}.flv"
-    return rules.admit_play(domain, app, stream, uri, sign(uri, int(NOW), key), NOW)
+    return rules.admit_play(domain, app, stream, uri, sign(uri, int(NOW), key), VIEWER, NOW)
 
 
 def reason(verdict: Grant | Refusal) -> Reason:
@@ -112,7 +117,7 @@ def test_signature_missing_malformed_invalid_and_expired(rules: Rules) -> None:
     assert reason(push(rules, token=sign("/live/a", int(NOW), PLAY_KEY))) == "signature_invalid"
     old = sign("/live/a", int(NOW) - 1801, PUSH_KEY)
     assert reason(push(rules, token=old)) == "signature_expired"
-    assert isinstance(rules.admit_publish(PUSH.domain, "live", "a", "/live/a", old, NOW, ignore_expiry=True), Grant)
+    assert isinstance(rules.admit_publish(PUSH.domain, "live", "a", "/live/a", old, ENCODER, NOW, ignore_expiry=True), Grant)
 
 
 def test_the_header_text_is_the_services_own(rules: Rules) -> None:

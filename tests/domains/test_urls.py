@@ -7,12 +7,14 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
+from headwater.access.client import Client
 from headwater.access.names import request_domain, split_query
 from headwater.access.policy import Policy, Signing
 from headwater.access.verdict import Grant, Rules
 from headwater.domains.urls import Endpoints, stream_urls
 
 NOW = 1_700_000_000.25
+CLIENT = Client("192.0.2.1", "rtmp")
 PUSH = Policy("push.test", "1", "liveEdge", "online", "r", streaming_domain="play.test", signing=Signing(keys=("p" * 16,)))
 PLAY = Policy(
     "play.test", "1", "liveVideo", "online", "r", streaming_domain="play.test", signing=Signing(keys=("q" * 16, "r" * 16))
@@ -47,7 +49,7 @@ def test_every_url_is_admitted_until_it_expires(host: str | None) -> None:
         assert parts.port is None or parts.port > 0
         _, query = split_query(f"?{parts.query}")
         for now_s in (NOW, NOW + 1800):
-            verdict = admit(request_domain(parts.netloc, query), "live", "a", parts.path, query["auth_key"], now_s)
+            verdict = admit(request_domain(parts.netloc, query), "live", "a", parts.path, query["auth_key"], CLIENT, now_s)
             assert isinstance(verdict, Grant)
 
 

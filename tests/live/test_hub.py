@@ -61,7 +61,7 @@ class Player:
         self.reader = flv.Reader()
         self.tags: list[Tag] = []
         self.ended_for: str | None = None
-        self.viewer = Viewer("v", self, self, ("play.test", "/live/s.flv", None))
+        self.viewer = Viewer("v", self, self, None, ("play.test", False))
         stream.join(self.viewer, "flv", None)
 
     def write(self, data: bytes) -> None:

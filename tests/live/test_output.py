@@ -88,7 +88,7 @@ class World:
 
     def join(self, room: int = 1_000_000, behind_ms: int = 0, *, tls: bool = False) -> Socket:
         socket = Socket(room)
-        socket.viewer = Viewer("v", socket, socket, ("d", "/a/s", None), tls=tls)
+        socket.viewer = Viewer("v", socket, socket, None, ("d", tls))
         self.output.join(socket.viewer, (HEADER,), behind_ms)
         return socket
 

@@ -60,11 +60,92 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True):
     viewer_lag_bytes: int = LAG_BYTES
 
 
+class IpRule(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Addresses that are refused or, with `allow`, the only ones that are not (ip_black_list_set, ip_allow_list_set).
+
+    networks: addresses and networks in CIDR notation. status: of the refusal. forwarded: which addresses count behind a
+    trusted proxy: the client's (`on`), the proxy's (`off`), or all of them (`all`).
+    """
+
+    networks: tuple[str, ...]
+    allow: bool = False
+    status: int = 403
+    forwarded: Literal["on", "off", "all"] = "on"
+
+
+class RefererRule(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Pages whose players are refused or, with `allow`, the only ones that are not (referer_black/white_list_set).
+
+    hosts: of the pages, `*` for any characters, with a scheme in front if only that one is meant.
+    allow_empty: players that name no page may play.
+    """
+
+    hosts: tuple[str, ...]
+    allow: bool = False
+    allow_empty: bool = True
+
+
+class AgentRule(msgspec.Struct, frozen=True, omit_defaults=True):
+    """User agents that are refused or, with `allow`, the only ones that are not (ali_ua); `*` for any characters."""
+
+    patterns: tuple[str, ...]
+    allow: bool = False
+
+
+class RegionRule(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Regions whose clients are refused or, with `allow`, the only ones that are not.
+
+    regions: codes as in `access.regions`.
+    """
+
+    regions: tuple[str, ...]
+    allow: bool = False
+
+
+class Access(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who may come to a domain, beside URL signing (reference control-plane 4, media-plane 1.6).
+
+    scheme: the only one that is served over HTTP, None for both. denied_protocols: `rtmp`, `rtmps`, `flv`, `ws-flv`, `hls`.
+    tls_versions: the versions of TLS that may be used, as OpenSSL names them; empty for all that we have.
+    """
+
+    ip: IpRule | None = None
+    referer: RefererRule | None = None
+    agent: AgentRule | None = None
+    region: RegionRule | None = None
+    scheme: Literal["http", "https"] | None = None
+    denied_protocols: tuple[str, ...] = ()
+    tls_versions: tuple[str, ...] = ()
+    ipv6: bool = True
+
+
+class Answers(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a streaming domain answers over HTTP.
+
+    headers: set_resp_header, (name, value) in order; None takes a header away. hsts: the value of
+    Strict-Transport-Security over HTTPS, "" for none. gzip: playlists may be compressed. error_pages: (status, URL) to which
+    a refused player is sent instead.
+    """
+
+    headers: tuple[tuple[str, str | None], ...] = ()
+    hsts: str = ""
+    gzip: bool = True
+    error_pages: tuple[tuple[int, str], ...] = ()
+
+
+class Staged(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What holds, instead of the policy's own, for clients that come by a staging address (SetLiveDomainStagingConfig)."""
+
+    signing: Signing
+    access: Access = Access()
+    answers: Answers = Answers()
+
+
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     """One domain as a media node sees it.
 
     streaming_domain: for an ingest domain, the main streaming domain to which it is bound (None: not bound, no push);
-    for a streaming domain, itself.
+    for a streaming domain, itself. staged: None if nothing is staged.
     """
 
     domain: str
@@ -77,6 +158,9 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     signing: Signing = Signing()
     latency: Latency = Latency()
     session: Session = Session()
+    access: Access = Access()
+    answers: Answers = Answers()
+    staged: Staged | None = None
 
 
 class Ban(msgspec.Struct, frozen=True):

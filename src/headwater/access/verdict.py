@@ -2,73 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
-
 import msgspec
 
 from headwater.access import signing
+from headwater.access.checks import Checks, Locate
+from headwater.access.client import Client
 from headwater.access.names import is_name
+from headwater.access.places import NOWHERE
 from headwater.access.policy import Ban, Policy
+from headwater.access.refusal import Reason, Refusal, refuse
 
-Reason = Literal[
-    "unknown_domain",
-    "wrong_type",
-    "domain_offline",
-    "not_bound",
-    "bad_name",
-    "signature_missing",
-    "signature_malformed",
-    "signature_invalid",
-    "signature_expired",
-    "forbidden",
-    "not_found",
-    "busy",
-    "overload",
-    "unsupported",
-]
-"""Every reason for which a push or play is refused; they label metrics and log lines.
-
-unknown_domain: nobody added this domain here.
-wrong_type: a push to a streaming domain or a play from an ingest domain.
-domain_offline: the domain, or the streaming domain behind it, is stopped.
-not_bound: the ingest domain is bound to no streaming domain (for a sub-streaming domain: its main domain is gone).
-bad_name: app or stream are no valid names.
-signature_*: URL signing, reference media-plane 1.5.
-forbidden: the stream is banned (ForbidLiveStream).
-not_found: no such stream is live. busy: somebody else pushes this name. overload: this node takes no more.
-unsupported: the asked protocol cannot carry the stream's codecs. These four are found by media nodes, not here.
-"""
-
-_REFUSALS: Final[dict[Reason, tuple[int, str]]] = {
-    "unknown_domain": (404, "denied by domain: unknown domain"),
-    "wrong_type": (403, "denied by domain: wrong domain type"),
-    "domain_offline": (403, "denied by domain: domain is offline"),
-    "not_bound": (403, "denied by domain: not bound to a streaming domain"),
-    "bad_name": (404, "denied by name: invalid app or stream name"),
-    "signature_missing": (403, "denied by req auth: missing auth_key"),
-    "signature_malformed": (403, "denied by req auth: malformed auth_key"),
-    "signature_invalid": (403, "denied by req auth: invalid md5hash"),
-    "signature_expired": (403, "denied by req auth: expired timestamp"),
-    "forbidden": (403, "denied by block list: stream is forbidden"),
-    "not_found": (404, "no such stream"),
-    "busy": (409, "stream is already being published"),
-    "overload": (503, "server is overloaded"),
-    "unsupported": (415, "the protocol cannot carry the stream's codecs"),
-}
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """Why not. `text` goes into the header X-Tengine-Error and into the description of the RTMP status."""
-
-    reason: Reason
-    http_status: int
-    text: str
+__all__ = ["Grant", "Reason", "Refusal", "Rules", "refuse"]
 
 
 class Grant(msgspec.Struct, frozen=True):
     """Yes: the stream is `domain`/`app`/`stream`, where `domain` is the main streaming domain.
 
-    policy: of the domain in the request. stream_policy: of the main streaming domain.
+    policy: of the domain in the request, with what is staged if the client came by a staging address. stream_policy: of the
+    main streaming domain.
     """
 
     policy: Policy
@@ -78,30 +29,41 @@ class Grant(msgspec.Struct, frozen=True):
     stream: str
 
 
-def refuse(reason: Reason, text: str | None = None) -> Refusal:
-    """The refusal for a reason, with its usual status and text."""
-    status, usual = _REFUSALS[reason]
-    return Refusal(reason, status, usual if text is None else text)
+class _Judged(msgspec.Struct, frozen=True):
+    """A policy with its checks compiled."""
+
+    policy: Policy
+    checks: Checks
 
 
 class Rules:
-    """All policies and bans, as told by the cluster's store. `domain` arguments are lower-case, without a port."""
+    """All policies and bans, as told by the cluster's store. `domain` arguments are lower-case, without a port.
 
-    def __init__(self) -> None:
+    locate: where an address is, for region blocking.
+    """
+
+    def __init__(self, locate: Locate = lambda address: NOWHERE) -> None:
+        self._locate = locate
         self._policies: dict[str, Policy] = {}
+        self._judged: dict[tuple[str, bool], _Judged] = {}
         self._bans: dict[tuple[str, str, str], float] = {}
 
     def set_policy(self, policy: Policy) -> None:
         """Add a domain or replace what is known of it."""
+        self._forget(policy.domain)
         self._policies[policy.domain] = policy
 
     def remove_policy(self, domain: str) -> None:
         """Forget a domain; unknown ones are ignored."""
+        self._forget(domain)
         self._policies.pop(domain, None)
 
-    def policy(self, domain: str) -> Policy | None:
-        """What is known of a domain."""
-        return self._policies.get(domain)
+    def policy(self, domain: str, *, staging: bool = False) -> Policy | None:
+        """What is known of a domain. staging: for a client that comes by a staging address."""
+        policy = self._policies.get(domain)
+        if policy is None or policy.staged is None or not staging:
+            return policy
+        return self._compiled(policy, staging=True).policy
 
     def set_ban(self, ban: Ban) -> None:
         """Forbid a stream until `ban.until_s`."""
@@ -112,7 +74,16 @@ class Rules:
         self._bans.pop((domain, app, stream), None)
 
     def admit_publish(
-        self, domain: str, app: str, stream: str, uri: str, token: str | None, now_s: float, *, ignore_expiry: bool = False
+        self,
+        domain: str,
+        app: str,
+        stream: str,
+        uri: str,
+        token: str | None,
+        client: Client,
+        now_s: float,
+        *,
+        ignore_expiry: bool = False,
     ) -> Grant | Refusal:
         """May this client push? uri: the signed path, `/app/stream`. token: the value of `auth_key`.
 
@@ -123,10 +94,19 @@ class Rules:
             return refuse("unknown_domain")
         if policy.type != "liveEdge":
             return refuse("wrong_type")
-        return self._admit(policy, app, stream, uri, token, now_s, ignore_expiry)
+        return self._admit(policy, app, stream, uri, token, client, now_s, ignore_expiry)
 
     def admit_play(
-        self, domain: str, app: str, stream: str, uri: str, token: str | None, now_s: float, *, ignore_expiry: bool = False
+        self,
+        domain: str,
+        app: str,
+        stream: str,
+        uri: str,
+        token: str | None,
+        client: Client,
+        now_s: float,
+        *,
+        ignore_expiry: bool = False,
     ) -> Grant | Refusal:
         """May this client play? uri: the signed path with its extension, such as `/app/stream.flv`. As admit_publish."""
         policy = self._policies.get(domain)
@@ -134,10 +114,18 @@ class Rules:
             return refuse("unknown_domain")
         if policy.type != "liveVideo":
             return refuse("wrong_type")
-        return self._admit(policy, app, stream, uri, token, now_s, ignore_expiry)
+        return self._admit(policy, app, stream, uri, token, client, now_s, ignore_expiry)
 
     def _admit(
-        self, policy: Policy, app: str, stream: str, uri: str, token: str | None, now_s: float, ignore_expiry: bool
+        self,
+        policy: Policy,
+        app: str,
+        stream: str,
+        uri: str,
+        token: str | None,
+        client: Client,
+        now_s: float,
+        ignore_expiry: bool,
     ) -> Grant | Refusal:
         if policy.status != "online":
             return refuse("domain_offline")
@@ -148,6 +136,11 @@ class Rules:
             return refuse("domain_offline")
         if not (is_name(app) and is_name(stream)):
             return refuse("bad_name")
+        judged = self._compiled(policy, staging=client.staging)
+        refusal = judged.checks.judge(client)
+        if refusal is not None:
+            return refusal
+        policy = judged.policy
         if policy.signing.enabled:
             fault = signing.check(
                 uri, token, policy.signing.keys, policy.signing.validity_s, now_s, ignore_expiry=ignore_expiry
@@ -158,3 +151,20 @@ class Rules:
         if self._bans.get((main.domain, app, stream), now_s) > now_s:
             return refuse("forbidden")
         return Grant(policy, main, main.domain, app, stream)
+
+    def _compiled(self, policy: Policy, *, staging: bool) -> _Judged:
+        """A policy with its checks, compiled when its first client comes: most domains of a large platform rest."""
+        staged = policy.staged if staging else None
+        key = policy.domain, staged is not None
+        judged = self._judged.get(key)
+        if judged is None:
+            if staged is not None:
+                policy = msgspec.structs.replace(
+                    policy, signing=staged.signing, access=staged.access, answers=staged.answers, staged=None
+                )
+            judged = self._judged[key] = _Judged(policy, Checks(policy.access, self._locate))
+        return judged
+
+    def _forget(self, domain: str) -> None:
+        self._judged.pop((domain, False), None)
+        self._judged.pop((domain, True), None)

@@ -6,12 +6,14 @@ import asyncio
 import random
 import re
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from urllib.parse import unquote
 
 import msgspec
 
+from headwater.access.client import Client, Doors, Peer
 from headwater.access.names import request_domain, split_query
+from headwater.access.policy import Answers
 from headwater.access.verdict import Grant, Refusal, refuse
 from headwater.delivery.hls_viewers import HlsViewers, ViewerId
 from headwater.delivery.play import Delivery, PlayRequest
@@ -53,6 +55,7 @@ RETRY_AFTER_S = (5, 15)
 """When a viewer for whom there was no room may ask again: each at a moment of its own, or they would all come back together."""
 
 _SEGMENT = re.compile(r"/(?P<app>[^/]+)/(?P<stream>[^/]+)-(?P<number>\d{1,12})-(?P<word>[0-9a-f]{16})\.ts")
+_HOST = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?", re.ASCII)
 _PLAY = re.compile(r"/(?P<app>[^/]+)/(?P<stream>[^/]+)\.(?P<format>flv|m3u8)")
 
 
@@ -68,18 +71,27 @@ class Join(msgspec.Struct, frozen=True):
 
 Answer = Response | Join | Awaitable[Response]
 
+Headers = tuple[tuple[str, str], ...]
+
+_USUAL_PORTS = {"http": 80, "https": 443}
+
 
 class HttpDelivery:
-    """Answers requests; one for all connections of a worker."""
+    """Answers requests; one for all connections of a worker.
 
-    def __init__(self, delivery: Delivery, loop: asyncio.AbstractEventLoop) -> None:
+    ports: those of `http` and `https`, as far as we listen there; redirects between the two name them.
+    """
+
+    def __init__(self, delivery: Delivery, doors: Doors, ports: Mapping[str, int], loop: asyncio.AbstractEventLoop) -> None:
         self.hls_viewers = HlsViewers()
         self.hls_bytes_out = 0
         self.hls_sent: Counter[Payer] = Counter()
         self._delivery = delivery
+        self._doors = doors
+        self._ports = ports
         self._loop = loop
 
-    def answer(self, session_id: str, request: Request, client: str, *, tls: bool) -> Answer:
+    def answer(self, session_id: str, request: Request, peer: Peer) -> Answer:
         """What a request gets. Raises HttpError on a request that is wrong in itself."""
         if request.method == "OPTIONS":
             return Response(204, PREFLIGHT)
@@ -90,7 +102,7 @@ class HttpDelivery:
         path = unquote(request.path)
         segment = _SEGMENT.fullmatch(path)
         if segment is not None:
-            return self._segment(session_id, request, segment, client, tls)
+            return self._segment(request, segment, self._doors.http(peer, "hls", request.headers))
         play = _PLAY.fullmatch(path)
         if play is None:
             return _error(refuse("not_found", "nothing here; streams are at /App/Stream.flv and /App/Stream.m3u8"))
@@ -103,9 +115,7 @@ class HttpDelivery:
             stream=play["stream"],
             uri=request.path,
             token=query.get("auth_key"),
-            protocol="hls" if not flv else "ws-flv" if upgrade else "flv",
-            client=client,
-            tls=tls,
+            client=self._doors.http(peer, "hls" if not flv else "ws-flv" if upgrade else "flv", request.headers),
         )
         return self._flv(session_id, request, ask) if flv else self._hls(session_id, request, ask)
 
@@ -116,8 +126,8 @@ class HttpDelivery:
     def _flv(self, session_id: str, request: Request, ask: PlayRequest) -> Answer:
         found = self._delivery.find(session_id, ask)
         if isinstance(found, Refusal):
-            return _error(found)
-        if ask.protocol == "ws-flv":
+            return self._refused(request, ask, found)
+        if ask.client.protocol == "ws-flv":
             if request.headers.get("sec-websocket-version") != "13":
                 return Response(426, (*CORS, ("Sec-WebSocket-Version", "13")))
             try:
@@ -126,21 +136,23 @@ class HttpDelivery:
                 raise HttpError(400, str(error)) from None
             head = (("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept))
             return Join(head, 101, ask, *found)
-        headers = (*CORS, ("Content-Type", "video/x-flv"), ("Cache-Control", "no-store"))
+        answers = found[0].policy.answers
+        headers = _dressed((*CORS, ("Content-Type", "video/x-flv"), ("Cache-Control", "no-store")), answers, ask.client)
         if request.method == "HEAD":
             return Response(200, headers)
         return Join((*headers, ("Connection", "close")), 200, ask, *found)
 
     def _hls(self, session_id: str, request: Request, ask: PlayRequest) -> Answer:
-        who = (ask.domain, ask.uri, ask.token or "", ask.client, request.headers.get("user-agent", "")[:256])
+        who = (ask.domain, ask.uri, ask.token or "", ask.client.origin, ask.client.user_agent[:256])
         admitted = self._delivery.admit(session_id, ask, ignore_expiry=self.hls_viewers.known(who))
         if isinstance(admitted, Refusal):
-            return _error(admitted)
+            return self._refused(request, ask, admitted)
         output = self._delivery.hub.hls(admitted[1])
         if output is None:
-            return _error(self._delivery.refuse(session_id, ask, refuse("not_found")))
+            return self._refused(request, ask, self._delivery.refuse(session_id, ask, refuse("not_found")))
         if output.unsupported is not None:
-            return _error(self._delivery.refuse(session_id, ask, refuse("unsupported", output.unsupported)))
+            refusal = self._delivery.refuse(session_id, ask, refuse("unsupported", output.unsupported))
+            return self._refused(request, ask, refusal)
         output.asked_at = self._loop.time()
         if output.ready:
             return self._playlist(request, ask, output, who)
@@ -149,27 +161,31 @@ class HttpDelivery:
     async def _wait(self, session_id: str, request: Request, ask: PlayRequest, output: HlsOutput, who: ViewerId) -> Response:
         await output.wait(FIRST_SEGMENT_S)
         if output.unsupported is not None:
-            return _error(self._delivery.refuse(session_id, ask, refuse("unsupported", output.unsupported)))
+            refusal = self._delivery.refuse(session_id, ask, refuse("unsupported", output.unsupported))
+            return self._refused(request, ask, refusal)
         if not output.ready:
-            return _error(self._delivery.refuse(session_id, ask, refuse("not_found", "no segment is ready yet")))
+            refusal = self._delivery.refuse(session_id, ask, refuse("not_found", "no segment is ready yet"))
+            return self._refused(request, ask, refusal)
         return self._playlist(request, ask, output, who)
 
     def _playlist(self, request: Request, ask: PlayRequest, output: HlsOutput, who: ViewerId) -> Response:
         self.hls_viewers.saw(who, self._loop.time())
         plain, zipped = output.playlist(f"vhost={ask.domain}" if "vhost=" in request.query else "")
-        headers: tuple[tuple[str, str], ...] = (
+        answers = self._delivery.answers(ask.domain, ask.client)
+        headers: Headers = (
             *CORS,
             ("Content-Type", "application/vnd.apple.mpegurl"),
             ("Cache-Control", PLAYLIST_CACHE),
             ("Vary", "Accept-Encoding"),
         )
-        if accepts_gzip(request.headers):
+        headers = _dressed(headers, answers, ask.client)
+        if answers.gzip and accepts_gzip(request.headers):
             headers, plain = (*headers, ("Content-Encoding", "gzip")), zipped
         if request.method == "GET":
-            self._sent((ask.domain, ask.tls), len(plain))
+            self._sent((ask.domain, ask.client.secure), len(plain))
         return Response(200, headers, plain)
 
-    def _segment(self, session_id: str, request: Request, match: re.Match[str], client: str, tls: bool) -> Response:
+    def _segment(self, request: Request, match: re.Match[str], client: Client) -> Response:
         query = split_query("?" + request.query)[1]
         domain = request_domain(request.headers.get("host"), query)
         key = self._delivery.stream_key(domain, match["app"], match["stream"])
@@ -179,13 +195,14 @@ class HttpDelivery:
             return _error(refuse("not_found", "no such segment, or no longer"))
         output.asked_at = self._loop.time()
         etag = f'"{match["number"]}-{match["word"]}"'
-        headers = (
+        headers: Headers = (
             *CORS,
             ("Content-Type", "video/mp2t"),
             ("Cache-Control", SEGMENT_CACHE),
             ("Accept-Ranges", "bytes"),
             ("ETag", etag),
         )
+        headers = _dressed(headers, self._delivery.answers(domain, client), client)
         if etag in request.headers.get("if-none-match", ""):
             return Response(304, headers)
         part = None
@@ -197,15 +214,52 @@ class HttpDelivery:
         if part is not None:
             first, last = part
             if request.method == "GET":
-                self._sent((domain, tls), last + 1 - first)
+                self._sent((domain, client.secure), last + 1 - first)
             return Response(206, (*headers, ("Content-Range", f"bytes {first}-{last}/{len(data)}")), data[first : last + 1])
         if request.method == "GET":
-            self._sent((domain, tls), len(data))
+            self._sent((domain, client.secure), len(data))
         return Response(200, headers, data)
 
     def _sent(self, payer: Payer, size: int) -> None:
         self.hls_bytes_out += size
         self.hls_sent[payer] += size
+
+    def _refused(self, request: Request, ask: PlayRequest, refusal: Refusal) -> Response:
+        """The answer to a refusal: the page that the domain has for it, the same URL over the wanted scheme, or the error."""
+        answers = self._delivery.answers(ask.domain, ask.client)
+        location = next((url for status, url in answers.error_pages if status == refusal.http_status), "")
+        if refusal.reason in ("https_required", "http_required"):
+            location = self._elsewhere("https" if refusal.reason == "https_required" else "http", request)
+        response = _error(refusal)
+        headers = _dressed(response.headers, answers, ask.client)
+        return (
+            Response(302, (*headers, ("Location", location))) if location else Response(response.status, headers, response.body)
+        )
+
+    def _elsewhere(self, scheme: str, request: Request) -> str:
+        """The same URL over the other scheme; "" if we do not serve that or the request names no host."""
+        port, host = self._ports.get(scheme), _host(request.headers.get("host", ""))
+        if port is None or not host:
+            return ""
+        target = request.path + (f"?{request.query}" if request.query else "")
+        return f"{scheme}://{host}{'' if port == _USUAL_PORTS[scheme] else f':{port}'}{target}"
+
+
+def _host(header: str) -> str:
+    """The host of a Host header without its port; "" if it is none that may stand in a URL."""
+    match = _HOST.fullmatch(header)
+    return match[1] if match is not None else ""
+
+
+def _dressed(headers: Headers, answers: Answers, client: Client) -> Headers:
+    """The headers as the domain wants them (set_resp_header, HSTS)."""
+    if answers.hsts and client.secure:
+        headers = (*headers, ("Strict-Transport-Security", answers.hsts))
+    for name, value in answers.headers:
+        headers = tuple(header for header in headers if header[0].lower() != name.lower())
+        if value is not None:
+            headers = (*headers, (name, value))
+    return headers
 
 
 def _error(refusal: Refusal) -> Response:

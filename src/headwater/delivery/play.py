@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import cast
 
 import msgspec
 import structlog
 
+from headwater.access.client import Client
+from headwater.access.policy import Answers
+from headwater.access.refusal import record
 from headwater.access.verdict import Grant, Refusal, Rules, refuse
 from headwater.live.hub import Hub
 from headwater.live.stream import LiveStream, StreamKey
-from headwater.live.viewer import Claim, Owner, Sink, Viewer
+from headwater.live.viewer import Owner, Sink, Viewer
 from headwater.observe.counters import Counters
 
 log = structlog.get_logger()
 
 
 class PlayRequest(msgspec.Struct, frozen=True):
-    """What a player asks for. uri: the signed path with its extension. token: the value of auth_key, None if there is none.
-
-    tls: whether it asks over TLS.
-    """
+    """What a player asks for. uri: the signed path with its extension. token: the value of auth_key, None if there is none."""
 
     domain: str
     app: str
     stream: str
     uri: str
     token: str | None
-    protocol: str
-    client: str
-    tls: bool = False
+    client: Client
 
 
 class Delivery:
@@ -47,9 +46,7 @@ class Delivery:
 
         ignore_expiry: for a viewer who was admitted before and asks for more (an HLS playlist again).
         """
-        verdict = self._rules.admit_play(
-            request.domain, request.app, request.stream, request.uri, request.token, time.time(), ignore_expiry=ignore_expiry
-        )
+        verdict = self._judge(request, ignore_expiry=ignore_expiry)
         if isinstance(verdict, Grant):
             short = None if ignore_expiry else self._full()
             if short is None:
@@ -60,19 +57,7 @@ class Delivery:
 
     def refuse(self, session_id: str, request: PlayRequest, refusal: Refusal) -> Refusal:
         """Count and log a refusal, and return it."""
-        self._counters.refused["play", refusal.reason] += 1
-        log.warning(
-            "play refused",
-            session=session_id,
-            reason=refusal.reason,
-            detail=refusal.text,
-            domain=request.domain,
-            app=request.app,
-            stream=request.stream,
-            protocol=request.protocol,
-            client=request.client,
-        )
-        return refusal
+        return record(self._counters, "play", session_id, request, refusal)
 
     def stream_key(self, domain: str, app: str, stream: str) -> StreamKey | None:
         """The stream that is meant, without asking whether it may be played: None unless the domain delivers now."""
@@ -80,6 +65,11 @@ class Delivery:
         if policy is None or policy.type != "liveVideo" or policy.status != "online" or policy.streaming_domain is None:
             return None
         return StreamKey(policy.streaming_domain, app, stream)
+
+    def answers(self, domain: str, client: Client) -> Answers:
+        """How a domain answers this client over HTTP; the default for an unknown one."""
+        policy = self._rules.policy(domain, staging=client.staging)
+        return policy.answers if policy is not None else Answers()
 
     def find(self, session_id: str, request: PlayRequest) -> tuple[Grant, LiveStream] | Refusal:
         """The live stream that this client may play, or why not."""
@@ -94,12 +84,12 @@ class Delivery:
 
     def join(self, session_id: str, request: PlayRequest, grant: Grant, stream: LiveStream, sink: Sink, owner: Owner) -> Viewer:
         """Give the stream to an admitted client; from here on the fan-out writes to its transport."""
-        claim: Claim = (grant.policy.domain, request.uri, request.token)
-        viewer = Viewer(session_id, sink, owner, claim, tls=request.tls)
+        client = request.client
+        viewer = Viewer(session_id, sink, owner, request, (grant.policy.domain, client.secure))
         latency = grant.stream_policy.latency
-        behind_s = latency.rtmp_delay_s if request.protocol == "rtmp" else latency.flv_delay_s
-        log.info("play started", session=session_id, stream=str(stream.key), protocol=request.protocol, client=request.client)
-        stream.join(viewer, request.protocol, behind_s)
+        behind_s = latency.rtmp_delay_s if client.protocol == "rtmp" else latency.flv_delay_s
+        log.info("play started", session=session_id, stream=str(stream.key), protocol=client.protocol, client=client.origin)
+        stream.join(viewer, client.protocol, behind_s)
         return viewer
 
     def leave(self, viewer: Viewer, reason: str) -> None:
@@ -122,14 +112,24 @@ class Delivery:
 
     def enforce(self) -> None:
         """Ask again about every viewer, after policies or bans have changed; HLS viewers are asked at each playlist."""
-        now_s = time.time()
         for stream in tuple(self.hub.streams.values()):
             key = stream.key
             for viewer in stream.viewers():
-                domain, uri, token = viewer.claim
-                verdict = self._rules.admit_play(domain, key.app, key.stream, uri, token, now_s, ignore_expiry=True)
+                verdict = self._judge(cast(PlayRequest, viewer.request), ignore_expiry=True)
                 if isinstance(verdict, Refusal):
                     self._counters.refused["play", verdict.reason] += 1
                     viewer.owner.end_viewer(verdict.text)
                 elif verdict.domain != key.domain:
                     viewer.owner.end_viewer("the domain belongs to another stream now")
+
+    def _judge(self, request: PlayRequest, *, ignore_expiry: bool) -> Grant | Refusal:
+        return self._rules.admit_play(
+            request.domain,
+            request.app,
+            request.stream,
+            request.uri,
+            request.token,
+            request.client,
+            time.time(),
+            ignore_expiry=ignore_expiry,
+        )

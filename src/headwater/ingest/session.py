@@ -9,10 +9,11 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
+from headwater.access.client import Client
+from headwater.access.refusal import record
 from headwater.access.verdict import Grant, Refusal, Rules, refuse
 from headwater.live.hub import Busy, Hub
 from headwater.live.stream import LiveStream, StreamKey
-from headwater.live.viewer import Claim
 from headwater.observe.counters import Counters
 
 log = structlog.get_logger()
@@ -21,7 +22,7 @@ log = structlog.get_logger()
 class PushRequest(msgspec.Struct, frozen=True):
     """What an encoder asks for. domain: lower-case, without port. token: the value of auth_key, None if there is none.
 
-    url: as the encoder gave it; usable in lists, so it includes the query. client, server: IP addresses.
+    url: as the encoder gave it; usable in lists, so it includes the query. server: our own IP address.
     """
 
     domain: str
@@ -29,8 +30,7 @@ class PushRequest(msgspec.Struct, frozen=True):
     stream: str
     token: str | None
     url: str
-    protocol: str
-    client: str
+    client: Client
     server: str
 
     @property
@@ -45,7 +45,7 @@ class PublishSession:
     on_cut: called once when the session is ended by us; the connection says so to the encoder and closes.
     """
 
-    __slots__ = ("_ingest", "_on_cut", "claim", "ended", "id", "last_data_at", "published_at", "request", "stream")
+    __slots__ = ("_ingest", "_on_cut", "ended", "id", "last_data_at", "published_at", "request", "stream")
 
     def __init__(
         self, ingest: Ingest, session_id: str, request: PushRequest, on_cut: Callable[[str], None], now: float
@@ -54,7 +54,6 @@ class PublishSession:
         self._on_cut = on_cut
         self.id = session_id
         self.request = request
-        self.claim: Claim = (request.domain, request.uri, request.token)
         self.published_at = time.time()
         self.last_data_at = now
         self.ended = False
@@ -129,22 +128,11 @@ class Ingest:
                     session=session_id,
                     stream=str(key),
                     domain=request.domain,
-                    protocol=request.protocol,
-                    client=request.client,
+                    protocol=request.client.spoken,
+                    client=request.client.origin,
                 )
                 return session
-        self._counters.refused["publish", verdict.reason] += 1
-        log.warning(
-            "publish refused",
-            session=session_id,
-            reason=verdict.reason,
-            detail=verdict.text,
-            domain=request.domain,
-            app=request.app,
-            stream=request.stream,
-            client=request.client,
-        )
-        return verdict
+        return record(self._counters, "publish", session_id, request, verdict)
 
     def ended(self, session: PublishSession) -> None:
         """A session has ended (called by the session)."""
@@ -154,15 +142,11 @@ class Ingest:
     def enforce(self) -> None:
         """Ask again about every running push, after policies or bans have changed."""
         for session in tuple(self.sessions):
-            domain, uri, token = session.claim
-            request, key = session.request, session.stream.key
-            verdict = self._rules.admit_publish(
-                domain, request.app, request.stream, uri, token, time.time(), ignore_expiry=True
-            )
+            verdict = self._judge(session.request, ignore_expiry=True)
             if isinstance(verdict, Refusal):
                 self._counters.refused["publish", verdict.reason] += 1
                 session.cut(verdict.text)
-            elif verdict.domain != key.domain:
+            elif verdict.domain != session.stream.key.domain:
                 session.cut("the ingest domain is bound to another streaming domain now")
 
     def kick(self, key: StreamKey) -> None:
@@ -172,12 +156,22 @@ class Ingest:
                 session.cut("ended by the operator")
 
     def _admit(self, request: PushRequest) -> Grant | Refusal:
-        verdict = self._rules.admit_publish(
-            request.domain, request.app, request.stream, request.uri, request.token, time.time()
-        )
+        verdict = self._judge(request)
         if isinstance(verdict, Grant) and StreamKey(verdict.domain, request.app, request.stream) not in self._hub.streams:
             short = self._full()  # one who returns to a stream that is here is no newcomer: its viewers wait for it
             if short is not None:
                 self._counters.overload["publish", short] += 1
                 return refuse("overload")
         return verdict
+
+    def _judge(self, request: PushRequest, *, ignore_expiry: bool = False) -> Grant | Refusal:
+        return self._rules.admit_publish(
+            request.domain,
+            request.app,
+            request.stream,
+            request.uri,
+            request.token,
+            request.client,
+            time.time(),
+            ignore_expiry=ignore_expiry,
+        )

@@ -10,9 +10,6 @@ if TYPE_CHECKING:
 Payer = tuple[str, bool]
 """For whom bytes are counted as usage: the domain of the viewer's URL, and whether they went over TLS."""
 
-Claim = tuple[str, str, str | None]
-"""What a client showed when it was admitted: domain, signed path, auth_key; kept to ask again when the rules change."""
-
 
 class Sink(Protocol):
     """The part of an asyncio transport that the fan-out uses."""
@@ -33,6 +30,7 @@ class Owner(Protocol):
 class Viewer:
     """One player of one stream.
 
+    request: what it asked for, kept for whoever admitted it to judge it again. payer: for whom its bytes are counted.
     cursor: index of the output's batch that it gets next; only meaningful while it is behind.
     stalled_at: loop time at which its socket was found full, None while it takes bytes.
     bytes_out: what it was sent; of what shared flushes gave it, only what came before the flush at `mark` (see Output).
@@ -42,7 +40,6 @@ class Viewer:
 
     __slots__ = (
         "bytes_out",
-        "claim",
         "cursor",
         "id",
         "jumps",
@@ -50,6 +47,7 @@ class Viewer:
         "output",
         "owner",
         "payer",
+        "request",
         "sink",
         "skipped_bytes",
         "skipped_ms",
@@ -57,12 +55,12 @@ class Viewer:
         "start_bytes",
     )
 
-    def __init__(self, session_id: str, sink: Sink, owner: Owner, claim: Claim, *, tls: bool = False) -> None:
+    def __init__(self, session_id: str, sink: Sink, owner: Owner, request: object, payer: Payer) -> None:
         self.id = session_id
         self.sink = sink
         self.owner = owner
-        self.claim = claim
-        self.payer: Payer = (claim[0], tls)
+        self.request = request
+        self.payer = payer
         self.output: Output | None = None
         self.cursor = 0
         self.stalled_at: float | None = None

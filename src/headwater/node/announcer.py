@@ -129,7 +129,7 @@ class Announcer:
             publish_domain=request.domain,
             publish_url=request.url,
             published_at=session.published_at,
-            client_ip=request.client,
+            client_ip=request.client.origin,
             server_ip=request.server,
             node=self._config.node,
             worker=self._config.index,

@@ -11,7 +11,7 @@ import structlog
 
 from headwater.delivery.http import Join, error_response
 from headwater.live.viewer import Viewer
-from headwater.node.transports import address_of, prepare
+from headwater.node.transports import peer_of, prepare
 from headwater.observe.log import session_id
 from headwater.protocols import websocket
 from headwater.protocols.http import MAX_PIPELINED, HttpError, Request, RequestReader, Response, pack_head, pack_response
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 class HttpConnection(asyncio.Protocol):
     """One connection. Requests are answered one after the other; a live stream is the last answer."""
 
-    __slots__ = ("_client", "_frames", "_id", "_listener", "_node", "_queue", "_reader", "_task", "_transport", "_viewer")
+    __slots__ = ("_frames", "_id", "_listener", "_node", "_peer", "_queue", "_reader", "_task", "_transport", "_viewer")
 
     def __init__(self, node: Node, listener: str) -> None:
         self._node = node
@@ -46,10 +46,10 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by type
-        self._client, _ = address_of(self._transport)
+        self._peer = peer_of(self._transport)
         prepare(self._transport)
         self._node.counters.connections[self._listener] += 1
-        bound = self._node.connections.opened(self, self._client)
+        bound = self._node.connections.opened(self, self._peer.ip)
         if bound is not None:
             self._fault("refused", bound)
             self._transport.abort()
@@ -97,7 +97,7 @@ class HttpConnection(asyncio.Protocol):
                 return
             request = self._queue.popleft()
             try:
-                answer = self._node.http.answer(self._id, request, self._client, tls=self._listener == "https")
+                answer = self._node.http.answer(self._id, request, self._peer)
             except HttpError as error:
                 self._refuse(error, request)
                 return
@@ -203,5 +203,5 @@ class HttpConnection(asyncio.Protocol):
     def _fault(self, kind: str, detail: str) -> None:
         self._node.counters.faults[self._listener, kind] += 1
         log.warning(
-            "connection ended", session=self._id, listener=self._listener, kind=kind, detail=detail, client=self._client
+            "connection ended", session=self._id, listener=self._listener, kind=kind, detail=detail, client=self._peer.ip
         )

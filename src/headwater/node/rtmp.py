@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from headwater.access.client import Client
 from headwater.access.names import request_domain, split_query
 from headwater.access.verdict import Refusal
 from headwater.delivery.play import PlayRequest
@@ -15,7 +16,7 @@ from headwater.ingest.session import PublishSession, PushRequest
 from headwater.live.hub import Undecided
 from headwater.live.viewer import Viewer
 from headwater.node.pacer import FULL_READ_BYTES, REST_S
-from headwater.node.transports import address_of, prepare
+from headwater.node.transports import peer_of, prepare
 from headwater.observe.log import session_id
 from headwater.protocols import rtmp
 
@@ -44,9 +45,9 @@ class RtmpConnection(asyncio.Protocol):
         "_listener",
         "_may_rest",
         "_node",
+        "_peer",
         "_push",
         "_query",
-        "_server",
         "_tc_url",
         "_transport",
         "_viewer",
@@ -65,17 +66,18 @@ class RtmpConnection(asyncio.Protocol):
         self._asking: asyncio.TimerHandle | None = None
         self._held: list[rtmp.ServerEvent] = []
         self._transport: asyncio.Transport
+        self._client: Client
 
     # asyncio's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by type
-        self._client, self._server = address_of(self._transport)
+        self._peer = peer_of(self._transport)
         prepare(self._transport)
         self._may_rest = transport.get_extra_info("sslcontext") is None  # a TLS record may hold more than was read
         self._node.counters.connections[self._listener] += 1
-        bound = self._node.connections.opened(self, self._client)
+        bound = self._node.connections.opened(self, self._peer.ip)
         if bound is not None:
             self._fault("refused", bound)
             self._transport.abort()
@@ -168,6 +170,7 @@ class RtmpConnection(asyncio.Protocol):
         self._tc_url, url_query = split_query(event.tc_url)
         self._query = {**url_query, **app_query}
         self._app = app.strip("/")
+        self._client = self._node.doors.rtmp(self._peer, page_url=event.page_url, flash_ver=event.flash_ver)
         self._engine.accept_connect()
 
     def _target(self, name: str) -> tuple[str, str, dict[str, str]]:
@@ -184,9 +187,8 @@ class RtmpConnection(asyncio.Protocol):
             stream=stream,
             token=query.get("auth_key"),
             url=f"rtmp://{domain}/{self._app}/{name}",
-            protocol=self._listener,
             client=self._client,
-            server=self._server,
+            server=self._peer.server,
         )
         if self._push is not None or self._viewer is not None or self._asking is not None:
             self._engine.reject_publish("this connection has a stream already")
@@ -226,9 +228,7 @@ class RtmpConnection(asyncio.Protocol):
             stream=stream,
             uri=f"/{self._app}/{stream}",
             token=query.get("auth_key"),
-            protocol="rtmp",
             client=self._client,
-            tls=self._listener == "rtmps",
         )
         if self._push is not None or self._viewer is not None:
             self._engine.reject_play("this connection has a stream already")
@@ -294,7 +294,7 @@ class RtmpConnection(asyncio.Protocol):
     def _fault(self, kind: str, detail: str) -> None:
         self._node.counters.faults[self._listener, kind] += 1
         log.warning(
-            "connection ended", session=self._id, listener=self._listener, kind=kind, detail=detail, client=self._client
+            "connection ended", session=self._id, listener=self._listener, kind=kind, detail=detail, client=self._peer.ip
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 
+from headwater.access.client import Peer
+
 TCP_NOTSENT_LOWAT = 25
 """Linux, tcp(7); Python 3.11's socket module does not name it."""
 
@@ -34,9 +36,14 @@ def prepare(transport: asyncio.Transport) -> None:
     transport.set_write_buffer_limits(high=1 if tls else 0, low=0)
 
 
-def address_of(transport: asyncio.Transport) -> tuple[str, str]:
-    """The IP addresses of client and server."""
-    return _ip(transport.get_extra_info("peername")), _ip(transport.get_extra_info("sockname"))
+def peer_of(transport: asyncio.Transport) -> Peer:
+    """The two ends of a connection."""
+    tls = transport.get_extra_info("ssl_object")
+    return Peer(
+        _ip(transport.get_extra_info("peername")),
+        _ip(transport.get_extra_info("sockname")),
+        str(tls.version()) if tls is not None else "",
+    )
 
 
 def _ip(name: object) -> str:

@@ -19,6 +19,8 @@ import msgspec
 import structlog
 
 from headwater.access import policy as policies
+from headwater.access.client import Doors
+from headwater.access.places import Places
 from headwater.access.verdict import Rules
 from headwater.cluster.client import RemoteCluster
 from headwater.cluster.interface import SYNCED, Change, Cluster, ClusterError, Lease
@@ -38,7 +40,7 @@ from headwater.node.internal import InternalConnection
 from headwater.node.pacer import Pacer
 from headwater.node.rtmp import RtmpConnection
 from headwater.observe.counters import Counters
-from headwater.settings import listen_address
+from headwater.settings import Listen, listen_address
 
 LEASE_S = 5.0
 """A worker that is gone for so long is forgotten, with its streams."""
@@ -62,7 +64,9 @@ class Node:
         self.cluster = cluster
         self.loop = loop
         self.counters = Counters()
-        self.rules = Rules()
+        self.places = Places(config.settings.places)
+        self.rules = Rules(self.places.place)
+        self.doors = Doors(config.settings.access.trusted_proxies, config.settings.access.staging_addresses)
         self.connections = Connections(limits, loop, files_max())
         self.pacer = Pacer(loop)
         self.hub = Hub(
@@ -77,7 +81,7 @@ class Node:
         self.admission = Admission(config.settings.overload, files_max(), config.settings.workers)
         self.ingest = Ingest(self.hub, self.rules, self.counters, loop, lambda: self.admission.full("publish"))
         self.delivery = Delivery(self.hub, self.rules, self.counters, lambda: self.admission.full("play"))
-        self.http = HttpDelivery(self.delivery, loop)
+        self.http = HttpDelivery(self.delivery, self.doors, _web_ports(config.settings.listen), loop)
         self.failed: asyncio.Future[None] = loop.create_future()
         self._announcer: Announcer | None = None
         self._servers: list[asyncio.Server] = []
@@ -116,6 +120,7 @@ class Node:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._announcer is not None:
             await self._announcer.close()
+        self.places.close()
 
     async def _listen(self) -> None:
         tls: ssl.SSLContext | None = None
@@ -254,6 +259,12 @@ class Node:
 
 def _factory(kind: type[RtmpConnection] | type[HttpConnection], node: Node, listener: str) -> Callable[[], asyncio.Protocol]:
     return lambda: kind(node, listener)
+
+
+def _web_ports(listen: Listen) -> dict[str, int]:
+    """The ports by which viewers come over HTTP and HTTPS, for redirects between them."""
+    addresses = {scheme: listen_address(getattr(listen, scheme)) for scheme in ("http", "https")}
+    return {scheme: address[1] for scheme, address in addresses.items() if address is not None}
 
 
 def _keep_to_us(path: str) -> None:
