@@ -37,6 +37,7 @@ from headwater.domains.accounts import NewAccount
 from headwater.domains.services import Services
 from headwater.node.config import WORKER_PREFIX, WorkerConfig
 from headwater.observe import exposition
+from headwater.observe.usage import Read, UsageCollector, worker_usage
 from headwater.settings import Listen, Settings, listen_address
 from headwater.store.crypto import SecretsError
 from headwater.store.database import Actor, Database, DatabaseUnusableError
@@ -120,6 +121,9 @@ class Platform:
         await exits.enter_async_context(_background(streams.run_history))
         await exits.enter_async_context(_background(streams.run_purge))
 
+        await exits.enter_async_context(_background(self.services.usage.run_purge))
+
+        readers: list[Read] = []
         sources = [exposition.Source(lambda: store_families(cluster))]
         for index in range(settings.workers):
             internal_socket = str(run_dir / f"worker-{index}.sock")
@@ -133,6 +137,7 @@ class Platform:
                 tls_key=str(key),
             )
             sources.append(exposition.worker_source(index, internal_socket))
+            readers.append(worker_usage(internal_socket))
             self._supervisors.append(
                 Supervisor(
                     f"worker-{index}",
@@ -143,6 +148,9 @@ class Platform:
             )
         exits.push_async_callback(self._stop_workers)
         await self._workers_ready(cluster)
+        collector = UsageCollector(readers, self.services.usage.record)
+        exits.push_async_callback(collector.collect)  # what came since the last time, while the workers still answer
+        await exits.enter_async_context(_background(collector.run))
 
         for name, app in (
             ("metrics", exposition.create_app(sources)),

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.domains.errors import DomainError
-from headwater.domains.usage import DAY_S, POINT_S, Traffic, merge, share, split
+from headwater.domains.usage import DAY_S, POINT_S, merge, share, split
+from headwater.observe.traffic import Traffic
 from support.domain_world import ACTOR, PLAY, PUSH, REGION, World
 
 T0 = 1_699_920_000

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from headwater.access.policy import DomainType
 from headwater.domains.errors import error
 from headwater.domains.owned import owned_domain
+from headwater.observe.traffic import Traffic
 from headwater.settings import Usage
 from headwater.store.database import Database
 from headwater.store.models import Domain, UsagePoint
@@ -35,24 +36,6 @@ PURGE_INTERVAL_S = 3600.0
 
 Side = Literal["ingest", "streaming"]
 _TYPES: dict[Side, DomainType] = {"ingest": "liveEdge", "streaming": "liveVideo"}
-
-
-class Traffic(msgspec.Struct, frozen=True):
-    """Bytes from publishers and to viewers; bytes_out_tls are those of bytes_out that went over TLS."""
-
-    bytes_in: int = 0
-    bytes_out: int = 0
-    bytes_out_tls: int = 0
-
-    def __add__(self, other: Traffic) -> Traffic:
-        return Traffic(
-            self.bytes_in + other.bytes_in, self.bytes_out + other.bytes_out, self.bytes_out_tls + other.bytes_out_tls
-        )
-
-    @property
-    def bytes_out_plain(self) -> int:
-        """What went to viewers without TLS."""
-        return self.bytes_out - self.bytes_out_tls
 
 
 class SeriesPoint(msgspec.Struct, frozen=True):
@@ -230,16 +213,7 @@ def share(traffic: Traffic, shares: Sequence[tuple[int, float]]) -> list[tuple[i
         sum_ += part
         last = point == shares[-1][0]
         until = traffic if last else Traffic(*(int(value * sum_) for value in msgspec.structs.astuple(traffic)))
-        parts.append(
-            (
-                point,
-                Traffic(
-                    until.bytes_in - given.bytes_in,
-                    until.bytes_out - given.bytes_out,
-                    until.bytes_out_tls - given.bytes_out_tls,
-                ),
-            )
-        )
+        parts.append((point, until - given))
         given = until
     return parts
 

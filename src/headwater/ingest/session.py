@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -40,12 +41,23 @@ class PushRequest(msgspec.Struct, frozen=True):
 
 
 class PublishSession:
-    """A running push. Its connection calls `stream.write` for each message, sets `last_data_at` and calls `end`.
+    """A running push. Its connection calls `stream.write` for each message, `end`, and keeps `last_data_at` and `bytes_in`.
 
     on_cut: called once when the session is ended by us; the connection says so to the encoder and closes.
     """
 
-    __slots__ = ("_ingest", "_on_cut", "ended", "id", "last_data_at", "published_at", "request", "stream")
+    __slots__ = (
+        "_ingest",
+        "_on_cut",
+        "_settled",
+        "bytes_in",
+        "ended",
+        "id",
+        "last_data_at",
+        "published_at",
+        "request",
+        "stream",
+    )
 
     def __init__(
         self, ingest: Ingest, session_id: str, request: PushRequest, on_cut: Callable[[str], None], now: float
@@ -54,6 +66,8 @@ class PublishSession:
         self._on_cut = on_cut
         self.id = session_id
         self.request = request
+        self.bytes_in = 0
+        self._settled = 0
         self.published_at = time.time()
         self.last_data_at = now
         self.ended = False
@@ -70,23 +84,29 @@ class PublishSession:
         if self.ended:
             return
         self.ended = True
-        meter = self.stream.meter
         log.info(
             "publish ended",
             session=self.id,
             stream=str(self.stream.key),
             reason=reason,
             seconds=round(time.time() - self.published_at, 1),
-            bytes=meter.video_bytes + meter.audio_bytes,
+            bytes=self.bytes_in,
             corrections=self.stream.timeline.corrections,
         )
         self._ingest.ended(self)
+
+    def settle(self) -> int:
+        """What came in since this was asked the last time."""
+        size = self.bytes_in - self._settled
+        self._settled = self.bytes_in
+        return size
 
 
 class Ingest:
     """The ingest side of a media node: who may push, and the pushes that run.
 
-    full: what is short for one more publisher, None if there is room.
+    full: what is short for one more publisher, None if there is room. received: bytes from publishers by ingest domain, which
+    whoever keeps the books takes away from here.
     """
 
     def __init__(
@@ -98,6 +118,7 @@ class Ingest:
         full: Callable[[], str | None],
     ) -> None:
         self.sessions: set[PublishSession] = set()
+        self.received: Counter[str] = Counter()
         self._hub = hub
         self._rules = rules
         self._counters = counters
@@ -136,8 +157,14 @@ class Ingest:
 
     def ended(self, session: PublishSession) -> None:
         """A session has ended (called by the session)."""
+        self.received[session.request.domain] += session.settle()
         self.sessions.discard(session)
         self._hub.unpublish(session.stream, session)
+
+    def settle(self) -> None:
+        """Bring `received` up to now."""
+        for session in self.sessions:
+            self.received[session.request.domain] += session.settle()
 
     def enforce(self) -> None:
         """Ask again about every running push, after policies or bans have changed."""

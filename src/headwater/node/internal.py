@@ -1,4 +1,4 @@
-"""The worker's own door, a Unix socket: the main process asks here for the worker's metrics, a person for its census."""
+"""The worker's own door, a Unix socket: the main process asks here for metrics and usage, a person for a census."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import msgspec
 
 from headwater.node import census
 from headwater.observe.families import Family
+from headwater.observe.traffic import WorkerUsage
 from headwater.protocols.http import HttpError, RequestReader, Response, pack_response
 
 
 class InternalConnection(asyncio.Protocol):
-    """One request and its answer as JSON: `GET /metrics`, and `GET /census` for whoever looks for what has not gone."""
+    """One request and its answer as JSON: `GET /metrics`, `GET /usage`, and `GET /census` for whoever looks for leaks."""
 
-    def __init__(self, families: Callable[[], list[Family]]) -> None:
+    def __init__(self, families: Callable[[], list[Family]], usage: Callable[[], WorkerUsage]) -> None:
         self._families = families
+        self._usage = usage
         self._reader = RequestReader()
         self._transport: asyncio.Transport
 
@@ -38,6 +40,8 @@ class InternalConnection(asyncio.Protocol):
             match request.path:
                 case "/metrics":
                     response = _json(self._families())
+                case "/usage":
+                    response = _json(self._usage())
                 case "/census":
                     response = _json(census.take())
                 case _:

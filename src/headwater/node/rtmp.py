@@ -87,6 +87,7 @@ class RtmpConnection(asyncio.Protocol):
         push = self._push
         if push is not None:
             push.last_data_at = self._node.loop.time()
+            push.bytes_in += len(data)
         self._node.counters.bytes_in[self._listener] += len(data)
         try:
             self._take(self._engine.receive_data(data))

@@ -39,6 +39,7 @@ from headwater.node.http import HttpConnection
 from headwater.node.internal import InternalConnection
 from headwater.node.pacer import Pacer
 from headwater.node.rtmp import RtmpConnection
+from headwater.node.usage import Books
 from headwater.observe.counters import Counters
 from headwater.settings import Listen, listen_address
 
@@ -64,6 +65,7 @@ class Node:
         self.cluster = cluster
         self.loop = loop
         self.counters = Counters()
+        self.books = Books()
         self.places = Places(config.settings.places)
         self.rules = Rules(self.places.place)
         self.doors = Doors(config.settings.access.trusted_proxies, config.settings.access.staging_addresses)
@@ -148,7 +150,8 @@ class Node:
             )
             self._servers.append(server)
         internal = await self.loop.create_unix_server(
-            lambda: InternalConnection(lambda: metrics.families(self)), self.config.internal_socket
+            lambda: InternalConnection(lambda: metrics.families(self), lambda: self.books.report(self)),
+            self.config.internal_socket,
         )
         _keep_to_us(self.config.internal_socket)
         self._servers.append(internal)

@@ -53,23 +53,32 @@ def worker_source(index: int, internal_socket: str) -> Source:
 
 async def worker_families(internal_socket: str) -> list[Family]:
     """Ask a worker for its metrics over its Unix socket. Raises WorkerSilent."""
+    body = await ask_worker(internal_socket, "/metrics", WORKER_ANSWER_MAX_BYTES)
+    try:
+        return msgspec.json.decode(body, type=list[Family])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise WorkerSilent(f"{type(error).__name__}: {error}") from error
+
+
+async def ask_worker(internal_socket: str, path: str, bytes_max: int) -> bytes:
+    """A worker's answer to a request at its Unix socket. Raises WorkerSilent."""
     transport = httpx.AsyncHTTPTransport(uds=internal_socket, verify=False)
     body = bytearray()
     try:
         async with (
             asyncio.timeout(WORKER_TIMEOUT_S),
             httpx.AsyncClient(transport=transport, trust_env=False, timeout=WORKER_TIMEOUT_S) as client,
-            client.stream("GET", "http://worker/metrics") as response,
+            client.stream("GET", f"http://worker{path}") as response,
         ):
             response.raise_for_status()
             async for part in response.aiter_raw():
                 body += part
-                if len(body) > WORKER_ANSWER_MAX_BYTES:
-                    raise WorkerSilent(f"its answer has more than {WORKER_ANSWER_MAX_BYTES} bytes")
-        return msgspec.json.decode(body, type=list[Family])
+                if len(body) > bytes_max:
+                    raise WorkerSilent(f"its answer has more than {bytes_max} bytes")
+        return bytes(body)
     except TimeoutError as error:
         raise WorkerSilent(f"no answer within {WORKER_TIMEOUT_S:g} s") from error
-    except (httpx.HTTPError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except httpx.HTTPError as error:
         raise WorkerSilent(f"{type(error).__name__}: {error}") from error
 
 
