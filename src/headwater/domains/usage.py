@@ -64,6 +64,11 @@ class UsageService:
         self._settings = settings
         self._clock = clock
 
+    @property
+    def now_s(self) -> float:
+        """What the service's clock says, in unix seconds."""
+        return self._clock()
+
     # Questions
 
     async def series(
@@ -194,6 +199,16 @@ async def _add(session: AsyncSession, rows: list[dict[str, Any]]) -> None:
         set_={name: table.columns[name] + statement.excluded[name] for name in columns},
     )
     await connection.execute(statement, rows)
+
+
+def window(start_s: float | None, end_s: float | None, span_s: float, now_s: float) -> tuple[float, float]:
+    """The span that is meant by a start, an end, both or neither: of `span_s` after or before what is given, else until now.
+
+    Reference control-plane 7.2.
+    """
+    if end_s is None:
+        end_s = now_s if start_s is None else start_s + span_s
+    return (end_s - span_s if start_s is None else start_s), end_s
 
 
 def split(start_s: float, end_s: float) -> list[tuple[int, float]]:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from headwater.domains.errors import Code, error
+from headwater.domains.rules import parse_time
 from headwater.openapi.envelope import unflatten
 from headwater.openapi.errors import invalid, missing
 
@@ -45,3 +47,11 @@ def read_request(request_type: type[T], parameters: Mapping[str, str]) -> T:
         except msgspec.ValidationError as error:
             raise invalid(field.encode_name, f"{error}.") from None
     return request_type(**values)
+
+
+def read_time(text: str, malformed: Code) -> float:
+    """A time as unix seconds. Raises DomainError with this code."""
+    try:
+        return parse_time(text)
+    except ValueError as fault:
+        raise error(malformed, f"{fault}.") from None

@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from headwater.access.presence import StreamPresence
-from headwater.domains.errors import Code, error
-from headwater.domains.rules import format_time, parse_time
+from headwater.domains.rules import format_time
 from headwater.domains.streams import Order
 from headwater.openapi.registry import Call, Fields, operation
-from headwater.openapi.schema import PageNumber, Request
+from headwater.openapi.schema import PageNumber, Request, read_time
 
 StreamPageSize = Annotated[int, msgspec.Meta(ge=1, le=3000)]
 YesNo = Literal["yes", "no"]
@@ -74,8 +73,8 @@ async def describe_live_streams_publish_list(call: Call, request: DescribeLiveSt
     page = await call.services.streams.publish_history(
         call.account,
         request.domain_name,
-        _time(request.start_time, "InvalidStartTime.Malformed"),
-        _time(request.end_time, "InvalidEndTime.Malformed"),
+        read_time(request.start_time, "InvalidStartTime.Malformed"),
+        read_time(request.end_time, "InvalidEndTime.Malformed"),
         app=request.app_name,
         stream=request.stream_name,
         strict=request.query_type == "strict",
@@ -208,10 +207,3 @@ def _online(item: StreamPresence) -> dict[str, Any]:
 
 def _paging(page_num: int, page_size: int, total: int) -> dict[str, int]:
     return {"PageNum": page_num, "PageSize": page_size, "TotalNum": total, "TotalPage": -(-total // page_size)}
-
-
-def _time(text: str, malformed: Code) -> float:
-    try:
-        return parse_time(text)
-    except ValueError as fault:
-        raise error(malformed, f"{fault}.") from None
