@@ -20,6 +20,7 @@ ENV_PREFIX = "HEADWATER_"
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 PositiveInt = Annotated[int, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
 class SettingsError(Exception):
@@ -116,12 +117,52 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: str = "info"
 
 
+class Ownership(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How an account proves that it owns a domain (reference control-plane 3.6).
+
+    exempt_suffixes: names under these need no proof. By default those that nobody can register (RFC 6761, RFC 9476); add
+        the domains of a private network, or leave the list empty to ask for proof of everything.
+    resolvers: DNS resolvers to ask, as `address` or `address:port`; empty means the system's. Several are all asked.
+    query_timeout_s: how long one DNS question may take; it is asked twice.
+    file_timeout_s: how long fetching the verification file may take, redirects included.
+    private_addresses: let DNS and file checks connect to addresses that are not on the public internet. Off, so that
+        nobody can use the checks to reach into the operator's network.
+    dns_port, file_port: where name servers and the web server are asked; others than the standard ones are for tests.
+    """
+
+    exempt_suffixes: tuple[str, ...] = ("localhost", "test", "internal")
+    resolvers: tuple[str, ...] = ()
+    query_timeout_s: Positive = 2.0
+    file_timeout_s: Positive = 10.0
+    private_addresses: bool = False
+    dns_port: Port = 53
+    file_port: Port = 80
+
+
+class Icp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """ICP filings (reference control-plane 3.3).
+
+    required: off, because only installations that serve mainland China are bound by the rule.
+    endpoint: where filings are looked up, as `GET <endpoint>?domain=<registrable domain>`; empty means the operator's table.
+    timeout_s: how long the endpoint may take.
+    """
+
+    required: bool = False
+    endpoint: str = ""
+    timeout_s: Positive = 5.0
+
+
 class Domains(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rules of the domain product.
 
     cname_zone: the operator's zone in which every domain gets its CNAME target, `<domain>.<cname_zone>`.
     regions: the live centers on offer.
     quota: domains for each account (reference control-plane 3.2).
+    quota_bandwidth_mbps: an account whose average daily peak exceeds this may ask for more (reference control-plane 3.2).
+    leading_dot: allow names such as `.example.com`, which stand for every subdomain. Off, as the service's console has it.
+    edge_group_traffic_gb: a domain with more traffic in the last 24 hours keeps its edge group, because a change moves all
+        its viewers to other nodes; 0 means no bound. The service has such a bound but documents no number; this is 100
+        Mbit/s around the clock.
     """
 
     cname_zone: str = "w.headwater.internal"
@@ -136,6 +177,11 @@ class Domains(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "ap-southeast-5",
     )
     quota: PositiveInt = 20
+    quota_bandwidth_mbps: NotNegative = 50.0
+    leading_dot: bool = False
+    edge_group_traffic_gb: NotNegative = 1000.0
+    ownership: Ownership = Ownership()
+    icp: Icp = Icp()
 
 
 class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -237,7 +283,7 @@ def _set(raw: dict[str, Any], path: list[str], value: str, name: str) -> None:
         section = section.setdefault(part, {})
         if not isinstance(section, dict):
             raise SettingsError(f"{name}: `{part}` is not a section")
-    section[path[-1]] = value.split(",") if _is_list(path) else value
+    section[path[-1]] = [item for item in value.split(",") if item] if _is_list(path) else value
 
 
 def _is_list(path: list[str]) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Literal, cast, get_args
 
 import idna
+from publicsuffixlist import PublicSuffixList
 
 from headwater.access.policy import DomainType
 from headwater.domains.errors import error, invalid
@@ -19,6 +21,9 @@ Level = Literal["short", "medium", "long"]
 
 NAME_MAX = 253
 """Characters of a domain name (RFC 1035 section 2.3.4, without the root's dot)."""
+
+CHINA = "cn-"
+"""How the ids of live centers in China begin."""
 
 DELAY_MAX_S = 60
 """Longest delay on offer. The service documents no maximum; nobody asks a live stream to start a minute ago."""
@@ -35,11 +40,14 @@ _TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 
 
-def domain_name(text: str) -> str:
+def domain_name(text: str, *, leading_dot: bool = False) -> str:
     """The name in lower case, an international one as its A-label. Raises InvalidDomainName.Malformed.
 
-    At least two labels; no wildcard, scheme, port, underscore, address, and no dot at either end.
+    At least two labels; no wildcard, scheme, port, underscore, address, and no dot at either end. leading_dot: allow one in
+    front, which stands for every subdomain (reference control-plane 3.1).
     """
+    if leading_dot and text.startswith("."):
+        return f".{domain_name(text[1:])}"
     name = text.lower()
     if not name.isascii():
         try:
@@ -51,6 +59,33 @@ def domain_name(text: str) -> str:
     if not good or labels[-1].isdecimal():  # a numeric top label is part of an address (RFC 3696 section 2)
         raise error("InvalidDomainName.Malformed")
     return name
+
+
+def root_domain(name: str) -> str | None:
+    """The registrable domain of a name by the public suffix list, `example.co.uk` of `a.b.example.co.uk`.
+
+    None for a public suffix itself: anybody may register names under it, so it is nobody's to prove.
+    """
+    return _suffixes().privatesuffix(name.removeprefix("."))
+
+
+def is_under(name: str, suffixes: Sequence[str]) -> bool:
+    """Whether a name is one of these suffixes or lies below one."""
+    return any(name.removeprefix(".") == suffix or name.endswith(f".{suffix}") for suffix in suffixes)
+
+
+def needs_filing(scope: Scope, region: str) -> bool:
+    """Whether a domain needs an ICP filing: it is delivered in mainland China, or its media is processed there.
+
+    Reference add-a-domain-name: needed for Mainland China and Global, and not for Outside Mainland China when the live center
+    is outside China, too.
+    """
+    return scope != "overseas" or region.startswith(CHINA)
+
+
+@cache
+def _suffixes() -> PublicSuffixList:
+    return PublicSuffixList()  # reading the list takes 0.1 s, so it is read when it is first asked
 
 
 def domain_type(text: str) -> DomainType:

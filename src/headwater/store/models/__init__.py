@@ -13,6 +13,15 @@ from headwater.store.models.core import (
     Publish,
     StreamBan,
 )
+from headwater.store.models.product import (
+    DomainCount,
+    DomainRoot,
+    IcpFiling,
+    NameClaim,
+    PlayMapping,
+    Ticket,
+    TicketMessage,
+)
 from headwater.store.models.usage import UsagePoint
 
 __all__ = [
@@ -22,10 +31,17 @@ __all__ = [
     "AuditEntry",
     "Base",
     "Domain",
+    "DomainCount",
     "DomainDelay",
     "DomainFunction",
     "DomainMapping",
+    "DomainRoot",
+    "IcpFiling",
+    "NameClaim",
+    "PlayMapping",
     "Publish",
     "StreamBan",
+    "Ticket",
+    "TicketMessage",
     "UsagePoint",
 ]

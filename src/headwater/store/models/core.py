@@ -55,21 +55,26 @@ class ApiNonce(Base):
 
 
 class Domain(Base):
-    """An ingest domain (type `liveEdge`) or a streaming domain (`liveVideo`)."""
+    """An ingest domain (type `liveEdge`) or a streaming domain (`liveVideo`). root: its registrable domain.
+
+    status: `configuring`, `online` or `offline`.
+    """
 
     __tablename__ = "domains"
+    __table_args__ = (Index(None, "account", "name"),)  # a page of an account's domains by name is read without sorting
 
     name: Mapped[str] = mapped_column(primary_key=True)
-    account: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
     type: Mapped[str]
     region: Mapped[str]
     scope: Mapped[str]
-    status: Mapped[str]
+    status: Mapped[str] = mapped_column(index=True)
     created_s: Mapped[float]
     modified_s: Mapped[float]
     cname: Mapped[str]
     description: Mapped[str]
     resource_group_id: Mapped[str]
+    root: Mapped[str] = mapped_column(default="", server_default="", index=True)
 
 
 class DomainMapping(Base):
