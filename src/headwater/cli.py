@@ -145,13 +145,13 @@ def url_show(
 ) -> None:
     """Show where to push a stream and where to play it, ready to paste."""
     from headwater.cluster.embedded import EmbeddedCluster
-    from headwater.domains.service import DomainService
+    from headwater.domains import services
     from headwater.domains.urls import endpoints, resolves
 
     settings = _settings(config, data_dir, sets, process="cli")
 
     async def look(database: Database) -> Any:
-        service = DomainService(database, EmbeddedCluster(), settings.domains)
+        service = services.build(database, EmbeddedCluster(), settings).domains
         account = await service.owner(domain)
         return await service.urls(
             account, domain, app_name, stream, endpoints(settings.listen, None if resolves(domain) else settings.public_host)

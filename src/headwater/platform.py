@@ -120,6 +120,8 @@ class Platform:
         exits.push_async_callback(streams.close_history)
         await exits.enter_async_context(_background(streams.run_history))
         await exits.enter_async_context(_background(streams.run_purge))
+        await exits.enter_async_context(_background(self.services.domains.run_settling))
+        await exits.enter_async_context(_background(self.services.domains.run_filing_checks))
 
         await exits.enter_async_context(_background(self.services.usage.run_purge))
 

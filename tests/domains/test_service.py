@@ -109,9 +109,9 @@ async def test_a_strangers_domain_does_not_exist(world: World) -> None:
         domains.delete(stranger, PLAY, actor=actor),
         domains.start(stranger, PLAY, actor=actor),
         domains.stop(stranger, PLAY, actor=actor),
-        domains.map(stranger, PUSH, "own.example.com", actor=actor),
-        domains.unmap(stranger, PUSH, PLAY, actor=actor),
-        domains.mappings(stranger, PLAY),
+        world.services.bindings.map(stranger, PUSH, "own.example.com", actor=actor),
+        world.services.bindings.unmap(stranger, PUSH, PLAY, actor=actor),
+        world.services.bindings.mappings(stranger, PLAY),
         domains.functions(stranger, PLAY),
         domains.set_functions(stranger, ["own.example.com", PLAY], wire("x"), actor=actor),
         domains.set_functions(stranger, [PLAY], wire("x"), dry_run=True, actor=actor),
@@ -149,17 +149,17 @@ async def test_stop_and_start_reach_the_policy(world: World) -> None:
 
 async def test_binding_reaches_the_policy_and_can_be_undone(world: World) -> None:
     await world.pair()
-    assert await world.domains.mappings(world.account, PUSH) == [(PLAY, "vhost")]
-    assert await world.domains.mappings(world.account, PLAY) == [(PUSH, "publish")]
+    assert await world.services.bindings.mappings(world.account, PUSH) == [(PLAY, "vhost")]
+    assert await world.services.bindings.mappings(world.account, PLAY) == [(PUSH, "publish")]
     policy = await world.policy(PUSH)
     assert policy is not None
     assert policy.streaming_domain == PLAY
-    await world.domains.unmap(world.account, PUSH, PLAY, actor=world.actor)
+    await world.services.bindings.unmap(world.account, PUSH, PLAY, actor=world.actor)
     policy = await world.policy(PUSH)
     assert policy is not None
     assert policy.streaming_domain is None
-    assert await world.domains.mappings(world.account, PLAY) == []
-    assert await code(world.domains.unmap(world.account, PUSH, PLAY, actor=world.actor)) == "DomainMapping.NotFound"
+    assert await world.services.bindings.mappings(world.account, PLAY) == []
+    assert await code(world.services.bindings.unmap(world.account, PUSH, PLAY, actor=world.actor)) == "DomainMapping.NotFound"
 
 
 async def test_only_what_fits_is_bound(world: World) -> None:
@@ -169,7 +169,7 @@ async def test_only_what_fits_is_bound(world: World) -> None:
     await add(world, "free.example.com", "liveEdge")
 
     async def bind(push: str, pull: str) -> str:
-        return await code(world.domains.map(world.account, push, pull, actor=world.actor))
+        return await code(world.services.bindings.map(world.account, push, pull, actor=world.actor))
 
     assert await bind(PLAY, PLAY) == "InvalidPushDomain"
     assert await bind("free.example.com", PUSH) == "InvalidPullDomain"
@@ -188,7 +188,7 @@ async def test_deleting_leaves_nothing(world: World) -> None:
     policy = await world.policy(PUSH)
     assert policy is not None
     assert policy.streaming_domain is None
-    assert await world.domains.mappings(world.account, PUSH) == []
+    assert await world.services.bindings.mappings(world.account, PUSH) == []
     await add(world, PLAY)
     assert (await world.streams.blocked_streams(world.account, PLAY)).total == 0
 
@@ -303,7 +303,7 @@ async def test_urls_can_be_asked_for_by_either_domain(world: World) -> None:
     assert urls.play["hls"].startswith(f"http://{PLAY}/live/a.m3u8?auth_key=")
     assert await code(world.domains.urls(world.account, PLAY, "-", "a", ends)) == "InvalidAppName"
     assert await code(world.domains.urls(world.account, PLAY, "live", "a/b", ends)) == "InvalidStreamName"
-    await world.domains.unmap(world.account, PUSH, PLAY, actor=world.actor)
+    await world.services.bindings.unmap(world.account, PUSH, PLAY, actor=world.actor)
     assert (await world.domains.urls(world.account, PLAY, "live", "a", ends)).push == ""
     assert await code(world.domains.urls(world.account, PUSH, "live", "a", ends)) == "IllegalOperation"
 

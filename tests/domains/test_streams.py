@@ -242,7 +242,7 @@ async def test_what_cannot_be_forbidden_is_refused(world: World) -> None:
     assert await code(forbid(account, PUSH, "live", "a/b", actor=actor)) == "InvalidStreamName"
     assert await code(forbid(account, PUSH, "live", "a", stream_type="player", actor=actor)) == "InvalidLiveStreamType"
     assert await code(resume(account, PUSH, "live", "a", stream_type="player", actor=actor)) == "InvalidLiveStreamType"
-    await world.domains.unmap(account, PUSH, PLAY, actor=actor)
+    await world.services.bindings.unmap(account, PUSH, PLAY, actor=actor)
     assert await code(forbid(account, PUSH, "live", "a", actor=actor)) == "IllegalOperation"
 
 

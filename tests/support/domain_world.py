@@ -6,13 +6,15 @@ from headwater.access import policy as policies
 from headwater.access.policy import BAN_PREFIX, POLICY_PREFIX, Ban, Policy
 from headwater.cluster.embedded import EmbeddedCluster
 from headwater.domains import services
-from headwater.settings import Settings
+from headwater.settings import Domains, Ownership, Settings
 from headwater.store.database import Actor, Database
 
 ACTOR = Actor("tester", "request-1")
 REGION = "eu-central-1"
 PUSH = "push.example.com"
 PLAY = "play.example.com"
+EXEMPT = ("localhost", "test", "internal", "example.com", "example.org", "example")
+SETTINGS = Settings(domains=Domains(ownership=Ownership(exempt_suffixes=EXEMPT)))
 
 
 class World:
@@ -22,7 +24,7 @@ class World:
         self.now_s = 1_700_000_000.0
         self.database = database
         self.cluster = EmbeddedCluster()
-        self.services = services.build(database, self.cluster, Settings(), self._clock)
+        self.services = services.build(database, self.cluster, SETTINGS, self._clock)
         self.accounts = self.services.accounts
         self.domains = self.services.domains
         self.streams = self.services.streams
@@ -38,7 +40,7 @@ class World:
         """An ingest and a streaming domain, bound."""
         await self.domains.add(self.account, PUSH, "liveEdge", REGION, actor=ACTOR)
         await self.domains.add(self.account, PLAY, "liveVideo", REGION, actor=ACTOR)
-        await self.domains.map(self.account, PUSH, PLAY, actor=ACTOR)
+        await self.services.bindings.map(self.account, PUSH, PLAY, actor=ACTOR)
 
     async def policy(self, domain: str) -> Policy | None:
         entry = await self.cluster.get(POLICY_PREFIX + domain)

@@ -15,7 +15,7 @@ async def owned_domain(session: AsyncSession, account_id: str, name: str) -> Dom
     Raises InvalidDomainName.Malformed; InvalidDomain.NotFound if there is none, or if it is somebody else's, which nobody
     may learn.
     """
-    domain = await session.get(Domain, domain_name(name))
+    domain = await session.get(Domain, domain_name(name, leading_dot=True))
     if domain is None or domain.account != account_id:
         raise error("InvalidDomain.NotFound")
     return domain

@@ -20,8 +20,9 @@ def compile_policy(
 ) -> Policy:
     """The policy of a domain.
 
-    settings: its functions, checked when they were stored. streaming_domain: the one to which an ingest domain is bound;
-    a streaming domain's own name stands for itself. A domain without `aliauth` asks for no signature.
+    settings: its functions, checked when they were stored. streaming_domain: the main one to which an ingest domain or a
+    sub-streaming domain is bound; another streaming domain stands for itself. A domain without `aliauth` asks for no
+    signature.
     """
     args = {setting.name: setting.args for setting in settings}
     default = Latency()
@@ -32,7 +33,7 @@ def compile_policy(
         status="online" if domain.status == "online" else "offline" if domain.status == "offline" else "configuring",
         region=domain.region,
         scope=cast(Scope, domain.scope),
-        streaming_domain=domain.name if domain.type == "liveVideo" else streaming_domain,
+        streaming_domain=streaming_domain or (domain.name if domain.type == "liveVideo" else None),
         signing=functions.signing(args[ALIAUTH]) if ALIAUTH in args else Signing(enabled=False),
         latency=Latency(
             rtmp_delay_s=delays_s.get("rtmp"),

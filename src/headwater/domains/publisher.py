@@ -15,7 +15,7 @@ from headwater.domains.functions import FunctionSetting, decode_args
 from headwater.domains.policy import compile_policy
 from headwater.domains.rules import Protocol
 from headwater.store.database import Database
-from headwater.store.models import Domain, DomainDelay, DomainFunction, DomainMapping, StreamBan
+from headwater.store.models import Domain, DomainDelay, DomainFunction, DomainMapping, PlayMapping, StreamBan
 
 StreamId = tuple[str, str, str]
 """Streaming domain, app and stream."""
@@ -108,6 +108,8 @@ async def policies_of(session: AsyncSession, domains: Sequence[Domain]) -> list[
         mapping.push_domain: mapping.pull_domain
         for mapping in await session.scalars(select(DomainMapping).where(DomainMapping.push_domain.in_(names)))
     }
+    for play in await session.scalars(select(PlayMapping).where(PlayMapping.play_domain.in_(names))):
+        mappings[play.play_domain] = play.pull_domain
     delays: dict[str, dict[Protocol, int]] = {name: {} for name in names}
     for delay in await session.scalars(select(DomainDelay).where(DomainDelay.domain.in_(names))):
         delays[delay.domain][cast(Protocol, delay.protocol)] = delay.delay_s

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import Literal, cast
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Literal, cast, get_args
 
 import msgspec
-from sqlalchemy import ColumnElement, delete, func, or_, select
+import structlog
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from headwater.access.names import is_name
 from headwater.access.policy import DomainType
 from headwater.cluster.interface import Cluster
-from headwater.domains import functions, rules
-from headwater.domains.errors import error, invalid
+from headwater.domains import bindings, functions, quota, rules
+from headwater.domains.claims import check_claims
+from headwater.domains.errors import DomainError, error, invalid
+from headwater.domains.filings import FilingCheck, FilingService
 from headwater.domains.functions import FunctionSetting
 from headwater.domains.owned import owned_domain
-from headwater.domains.publisher import Publisher, policy_of
+from headwater.domains.ownership import OwnershipService
+from headwater.domains.publisher import READ_AT_ONCE, Publisher, policy_of
+from headwater.domains.quota import QuotaService
 from headwater.domains.rules import Protocol
 from headwater.domains.urls import Endpoints, StreamUrls, stream_urls
+from headwater.domains.usage import DAY_S, Side, UsageService
 from headwater.settings import Domains
 from headwater.store.database import Actor, Database
 from headwater.store.models import Domain, DomainDelay, DomainFunction, DomainMapping, StreamBan
@@ -28,9 +35,14 @@ from headwater.store.models import Domain, DomainDelay, DomainFunction, DomainMa
 DOMAINS_PER_CALL = 50
 """Domains that one call may configure (reference control-plane 4)."""
 
+SETTLE_INTERVAL_S = 60.0
+"""How often domains that are configuring are looked at: a source of filings that fails is back within minutes."""
+FILING_INTERVAL_S = 86400.0
+"""Filings end at the end of a day, so once a day is enough."""
+
 Status = Literal["online", "offline", "configuring"]
-Relation = Literal["vhost", "publish"]
-"""How a domain is related to another: it is its main streaming domain, or one of its ingest domains."""
+
+_log = structlog.get_logger(__name__)
 
 
 class DomainRecord(msgspec.Struct, frozen=True):
@@ -93,9 +105,24 @@ class DomainService:
     The database holds the truth. After each committed change the policies that it concerns are put into the cluster's store.
     """
 
-    def __init__(self, database: Database, cluster: Cluster, settings: Domains, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        database: Database,
+        cluster: Cluster,
+        settings: Domains,
+        *,
+        ownership: OwnershipService,
+        quotas: QuotaService,
+        filings: FilingService,
+        usage: UsageService,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._database = database
         self._settings = settings
+        self._ownership = ownership
+        self._quotas = quotas
+        self._filings = filings
+        self._usage = usage
         self._clock = clock
         self.publisher = Publisher(database, cluster)
 
@@ -112,40 +139,47 @@ class DomainService:
         resource_group_id: str = "",
         actor: Actor,
     ) -> DomainRecord:
-        """A new domain, online at once, with URL signing on and a key of its own (AddLiveDomain).
+        """A new domain with URL signing on and a key of its own (AddLiveDomain).
 
-        Raises InvalidDomainName.Malformed, InvalidLiveDomainType, InvalidRegion, InvalidScope, DomainAlreadyExist,
-        QuotaExceeded.Domain.
+        It is online at once, or configuring while the source of ICP filings does not answer: see `settle`. Raises
+        InvalidDomainName.Malformed, InvalidLiveDomainType, InvalidRegion, InvalidScope, DomainAlreadyExist (here or at a
+        sister service), QuotaExceeded.Domain, DomainOwnerVerifyFail, DomainOwnerConflict, Domain.BeianInvalid.
         """
-        name = rules.domain_name(name)
-        cname = f"{name}.{self._settings.cname_zone}"
-        inside_zone = f".{name}".endswith(f".{self._settings.cname_zone}")  # would collide with the CNAME targets
+        name = rules.domain_name(name, leading_dot=self._settings.leading_dot)
+        cname = rules.cname(name, self._settings.cname_zone)
+        inside_zone = rules.is_under(name, [self._settings.cname_zone])  # would collide with the CNAME targets
         if inside_zone or len(cname) > rules.NAME_MAX:
             raise error("InvalidDomainName.Malformed")
+        known_type = rules.domain_type(type_)
+        region = rules.region(region, self._settings.regions)
+        known_scope = rules.scope(scope)
+        async with self._database.read() as session:  # what costs nothing is refused before a filing is looked up
+            await self._check_new(session, account_id, name)
+        filing = await self._filings.check(name, known_scope, region)
+        if filing.state in ("missing", "expired"):
+            raise error("Domain.BeianInvalid", filing.text)
         now_s = self._clock()
         domain = Domain(
             name=name,
             account=account_id,
-            type=rules.domain_type(type_),
-            region=rules.region(region, self._settings.regions),
-            scope=rules.scope(scope),
-            status="online",
+            type=known_type,
+            region=region,
+            scope=known_scope,
+            status="online" if filing.passed else "configuring",
             created_s=now_s,
             modified_s=now_s,
             cname=cname,
-            description="",
+            description="" if filing.passed else filing.text,
             resource_group_id=resource_group_id,
+            root=filing.root,
         )
         try:
             async with self._database.change(account_id, actor, "AddLiveDomain", name, now_s) as change:
-                if await change.session.get(Domain, name) is not None:
-                    raise error("DomainAlreadyExist")
-                owned = select(func.count()).select_from(Domain).where(Domain.account == account_id)
-                if (await change.session.scalar(owned) or 0) >= self._settings.quota:
-                    raise error("QuotaExceeded.Domain")
+                await self._check_new(change.session, account_id, name)
                 change.session.add(domain)
                 await change.session.flush()
                 change.session.add(_row(name, functions.new_signing(), now_s))
+                await quota.count(change.session, account_id, 1)
                 change.after = _record(domain)
         except IntegrityError:  # another process added it in the same instant
             raise error("DomainAlreadyExist") from None
@@ -154,25 +188,49 @@ class DomainService:
 
     async def delete(self, account_id: str, name: str, *, actor: Actor) -> None:
         """Forget a domain and all that belongs to it, history included (DeleteLiveDomain). Raises InvalidOperation."""
-        name = rules.domain_name(name)
-        async with self._database.change(account_id, actor, "DeleteLiveDomain", name, self._clock()) as change:
+        async with self._database.change(account_id, actor, "DeleteLiveDomain", name.lower(), self._clock()) as change:
             domain = await owned_domain(change.session, account_id, name)
             if domain.status == "configuring":
                 raise error("InvalidOperation")
-            related = await _related(change.session, name)
-            bans = (await change.session.scalars(select(StreamBan).where(StreamBan.domain == name))).all()
+            others = [other for other, _ in await bindings.related(change.session, domain)]
+            bans = (await change.session.scalars(select(StreamBan).where(StreamBan.domain == domain.name))).all()
             change.before = _record(domain)
-            await change.session.execute(delete(Domain).where(Domain.name == name))  # the rest follows by its foreign keys
-        await self.publisher.policies([name, *related])
+            await change.session.execute(delete(Domain).where(Domain.name == domain.name))  # the rest follows by foreign keys
+            await quota.count(change.session, account_id, -1)
+        await self.publisher.policies([domain.name, *others])
         await self.publisher.bans([(ban.domain, ban.app, ban.stream) for ban in bans])
 
     async def start(self, account_id: str, name: str, *, actor: Actor) -> None:
-        """Put a domain online (StartLiveDomain)."""
+        """Put a domain online (StartLiveDomain). Raises ServiceBusy, Domain.BeianInvalid, ServiceUnavailable."""
+        async with self._database.read() as session:
+            domain = await owned_domain(session, account_id, name)
+        await self._check_filing(domain, cast(rules.Scope, domain.scope))
         await self._set_status(account_id, name, "online", "StartLiveDomain", actor)
 
     async def stop(self, account_id: str, name: str, *, actor: Actor) -> None:
-        """Put a domain offline; its settings stay (StopLiveDomain)."""
+        """Put a domain offline; its settings stay (StopLiveDomain). Raises ServiceBusy."""
         await self._set_status(account_id, name, "offline", "StopLiveDomain", actor)
+
+    async def set_scope(self, account_id: str, name: str, scope: str, *, actor: Actor) -> None:
+        """Change the edge group of a domain (ModifyLiveDomainSchdmByProperty).
+
+        Raises Schedule.NotFound, ServiceBusy, DomainTraffic.ExceedThreshold, Domain.BeianInvalid, ServiceUnavailable.
+        """
+        if scope not in get_args(rules.Scope):
+            raise error("Schedule.NotFound")
+        async with self._database.read() as session:
+            domain = await owned_domain(session, account_id, name)
+        await self._check_traffic(domain)
+        await self._check_filing(domain, cast(rules.Scope, scope))
+        now_s = self._clock()
+        async with self._database.change(account_id, actor, "ModifyLiveDomainSchdmByProperty", domain.name, now_s) as change:
+            domain = await owned_domain(change.session, account_id, name)
+            if domain.status == "configuring":
+                raise error("ServiceBusy")
+            change.before = {"scope": domain.scope}
+            domain.scope, domain.modified_s = scope, now_s
+            change.after = {"scope": scope}
+        await self.publisher.policies([domain.name])
 
     async def list_domains(
         self,
@@ -201,58 +259,16 @@ class DomainService:
                 where.append(column == wanted)
         page = select(Domain).where(*where).order_by(Domain.name).limit(page_size).offset((page_number - 1) * page_size)
         async with self._database.read() as session:
-            total = await session.scalar(select(func.count()).select_from(Domain).where(*where)) or 0
+            if len(where) == 1:  # all that the account has, which is counted already
+                total = await quota.domains_of(session, account_id)
+            else:
+                total = await session.scalar(select(func.count()).select_from(Domain).where(*where)) or 0
             return DomainPage([_record(domain) for domain in await session.scalars(page)], total)
 
     async def detail(self, account_id: str, name: str) -> DomainRecord:
         """One domain (DescribeLiveDomainDetail)."""
         async with self._database.read() as session:
             return _record(await owned_domain(session, account_id, name))
-
-    # Mappings
-
-    async def map(self, account_id: str, push_domain: str, pull_domain: str, *, actor: Actor) -> None:
-        """Bind an ingest domain to a streaming domain of the same live center (AddLiveDomainMapping).
-
-        Raises InvalidPushDomain, InvalidPullDomain, DomainRegionMismatch, PushDomainAlreadyMapped.
-        """
-        async with self._database.change(
-            account_id, actor, "AddLiveDomainMapping", push_domain.lower(), self._clock()
-        ) as change:
-            push = await owned_domain(change.session, account_id, push_domain)
-            pull = await owned_domain(change.session, account_id, pull_domain)
-            if push.type != "liveEdge":
-                raise error("InvalidPushDomain")
-            if pull.type != "liveVideo":
-                raise error("InvalidPullDomain")
-            if push.region != pull.region:
-                raise error("DomainRegionMismatch")
-            if await change.session.get(DomainMapping, push.name) is not None:
-                raise error("PushDomainAlreadyMapped")
-            change.session.add(DomainMapping(push_domain=push.name, pull_domain=pull.name))
-            change.after = {"push_domain": push.name, "pull_domain": pull.name}
-        await self.publisher.policies([push.name])
-
-    async def unmap(self, account_id: str, push_domain: str, pull_domain: str, *, actor: Actor) -> None:
-        """Undo `map` (DeleteLiveDomainMapping). Raises DomainMapping.NotFound."""
-        async with self._database.change(
-            account_id, actor, "DeleteLiveDomainMapping", push_domain.lower(), self._clock()
-        ) as change:
-            push = await owned_domain(change.session, account_id, push_domain)
-            pull = await owned_domain(change.session, account_id, pull_domain)
-            mapping = await change.session.get(DomainMapping, push.name)
-            if mapping is None or mapping.pull_domain != pull.name:
-                raise error("DomainMapping.NotFound")
-            await change.session.delete(mapping)
-            change.before = {"push_domain": push.name, "pull_domain": pull.name}
-        await self.publisher.policies([push.name])
-
-    async def mappings(self, account_id: str, name: str) -> list[tuple[str, Relation]]:
-        """The domains bound to this one, and what each of them is to it (DescribeLiveDomainMapping)."""
-        async with self._database.read() as session:
-            domain = await owned_domain(session, account_id, name)
-            relation: Relation = "vhost" if domain.type == "liveEdge" else "publish"
-            return [(other, relation) for other in await _related(session, domain.name)]
 
     # Functions
 
@@ -270,6 +286,7 @@ class DomainService:
             async with self._database.read() as session:
                 for name in domains:
                     domain = await owned_domain(session, account_id, name)
+                    await bindings.check_main(session, name, [setting.name for setting in wanted])
                     for setting in wanted:
                         functions.check(setting, cast(DomainType, domain.type))
                         await _existing(session, name, setting)
@@ -279,6 +296,7 @@ class DomainService:
             before: list[FunctionRecord] = []
             for name in domains:
                 domain = await owned_domain(change.session, account_id, name)
+                await bindings.check_main(change.session, name, [setting.name for setting in wanted])
                 for setting in wanted:
                     functions.check(setting, cast(DomainType, domain.type))
                     row = await _existing(change.session, name, setting)
@@ -343,6 +361,7 @@ class DomainService:
             domain = await owned_domain(change.session, account_id, name)
             if domain.type != "liveVideo":
                 raise error("IllegalOperation")
+            await bindings.check_main(change.session, domain.name)
             change.before = await _delays(change.session, domain.name)
             for protocol, choice in choices.items():
                 meant = rules.delay(protocol, choice.delay_s, choice.level)
@@ -357,9 +376,10 @@ class DomainService:
         await self.publisher.policies([domain.name])
 
     async def delays(self, account_id: str, name: str) -> Delays:
-        """The delays that were set (DescribeLiveStreamDelayConfig)."""
+        """The delays that were set; a sub-streaming domain has its main domain's (DescribeLiveStreamDelayConfig)."""
         async with self._database.read() as session:
-            return await _delays(session, (await owned_domain(session, account_id, name)).name)
+            domain = await owned_domain(session, account_id, name)
+            return await _delays(session, await bindings.main_domain(session, domain.name))
 
     # URLs
 
@@ -383,14 +403,16 @@ class DomainService:
             raise invalid("StreamName")
         async with self._database.read() as session:
             domain = await owned_domain(session, account_id, name)
-            related = await _related(session, domain.name)
-            policies = [await policy_of(session, await session.get_one(Domain, other)) for other in [domain.name, *related[:1]]]
-        own, other = policies[0], policies[1] if related else None
-        if own.type == "liveVideo":
-            return stream_urls(other, own, app, stream, endpoints, self._clock())
-        if other is None:
-            raise error("IllegalOperation")
-        return stream_urls(own, other, app, stream, endpoints, self._clock())
+            own = await policy_of(session, domain)
+            if own.streaming_domain is None:
+                raise error("IllegalOperation")
+            if own.type == "liveVideo":
+                first = select(DomainMapping.push_domain).where(DomainMapping.pull_domain == own.streaming_domain)
+                other = await session.scalar(first.order_by(DomainMapping.push_domain).limit(1))
+                push, play = None if other is None else await policy_of(session, await session.get_one(Domain, other)), own
+            else:
+                push, play = own, await policy_of(session, await session.get_one(Domain, own.streaming_domain))
+        return stream_urls(push, play, app, stream, endpoints, self._clock())
 
     # Policies
 
@@ -398,13 +420,109 @@ class DomainService:
         """Put every policy and ban into the cluster's store and remove stale ones; for the start of the platform."""
         await self.publisher.everything(self._clock())
 
+    # What runs beside
+
+    async def run_settling(self) -> None:
+        """Go on with the domains that are configuring, now and then, until cancelled."""
+        while True:
+            await self.settle()
+            await asyncio.sleep(SETTLE_INTERVAL_S)
+
+    async def run_filing_checks(self) -> None:
+        """Look every day, and at the start, whether the filings of all domains still hold, until cancelled."""
+        while True:
+            await self.check_filings()
+            await asyncio.sleep(FILING_INTERVAL_S)
+
+    async def settle(self) -> None:
+        """Put the domains online that are configuring and may be served, and offline those that may not.
+
+        A domain is configuring while the source of ICP filings does not answer; it stays so until that does.
+        """
+        async for domain in self._all(Domain.status == "configuring"):
+            filing = await self._filings.check(domain.name, cast(rules.Scope, domain.scope), domain.region)
+            if filing.passed:
+                await self._judge(domain, "online", "")
+            elif filing.state != "unknown":
+                await self._judge(domain, "offline", filing.text)
+
+    async def check_filings(self) -> None:
+        """Put the domains offline whose filing has ended or is gone, with the reason in their description."""
+        if not self._filings.required:
+            return
+        found: dict[str, FilingCheck] = {}
+        needing = (Domain.scope != "overseas") | Domain.region.startswith(rules.CHINA)
+        async for domain in self._all((Domain.status == "online") & needing):
+            if domain.root not in found:
+                found[domain.root] = await self._filings.check(domain.name, cast(rules.Scope, domain.scope), domain.region)
+            filing = found[domain.root]
+            if filing.state in ("missing", "expired"):
+                await self._judge(domain, "offline", filing.text)
+            elif filing.state == "unknown":
+                _log.warning("filing_unknown", domain=domain.name, reason=filing.text)
+
+    async def _all(self, where: ColumnElement[bool]) -> AsyncIterator[Domain]:
+        """The domains of all accounts that are so, by name, read a part at a time."""
+        last = ""
+        while True:
+            part = select(Domain).where(where, Domain.name > last).order_by(Domain.name).limit(READ_AT_ONCE)
+            async with self._database.read() as session:
+                domains = (await session.scalars(part)).all()
+            for domain in domains:
+                yield domain
+            if len(domains) < READ_AT_ONCE:
+                return
+            last = domains[-1].name
+
+    async def _judge(self, seen: Domain, status: Status, reason: str) -> None:
+        """Change the status of a domain for its filing, unless somebody else has changed it meanwhile."""
+        now_s = self._clock()
+        actor = Actor("filing check")
+        try:
+            async with self._database.change(seen.account, actor, "CheckIcpFiling", seen.name, now_s) as change:
+                domain = await owned_domain(change.session, seen.account, seen.name)
+                if domain.status != seen.status:
+                    raise error("ServiceBusy")
+                change.before = {"status": domain.status}
+                domain.status, domain.description, domain.modified_s = status, reason, now_s
+                change.after = {"status": status, "description": reason}
+        except DomainError:
+            return
+        _log.info("filing_judged", domain=seen.name, status=status, reason=reason)
+        await self.publisher.policies([seen.name])
+
+    async def _check_new(self, session: AsyncSession, account_id: str, name: str) -> None:
+        """Raises as `add` for a name that the account may not add now."""
+        if await session.get(Domain, name) is not None:
+            raise error("DomainAlreadyExist")
+        await check_claims(session, name)
+        await self._quotas.check(session, account_id)
+        await self._ownership.check(session, account_id, name)
+
+    async def _check_filing(self, domain: Domain, scope: rules.Scope) -> None:
+        filing = await self._filings.check(domain.name, scope, domain.region)
+        if filing.state == "unknown":
+            raise error("ServiceUnavailable", filing.text)
+        if not filing.passed:
+            raise error("Domain.BeianInvalid", filing.text)
+
+    async def _check_traffic(self, domain: Domain) -> None:
+        bound_bytes = self._settings.edge_group_traffic_gb * 1e9
+        if bound_bytes:
+            now_s = self._clock()
+            side: Side = "ingest" if domain.type == "liveEdge" else "streaming"
+            points = await self._usage.series(domain.account, side, [domain.name], now_s - DAY_S, now_s)
+            if sum(point.traffic.bytes_in + point.traffic.bytes_out for point in points) > bound_bytes:
+                raise error("DomainTraffic.ExceedThreshold")
+
     async def _set_status(self, account_id: str, name: str, status: Status, action: str, actor: Actor) -> None:
         now_s = self._clock()
         async with self._database.change(account_id, actor, action, name.lower(), now_s) as change:
             domain = await owned_domain(change.session, account_id, name)
+            if domain.status == "configuring":
+                raise error("ServiceBusy")
             change.before = {"status": domain.status}
-            domain.status = status
-            domain.modified_s = now_s
+            domain.status, domain.description, domain.modified_s = status, "", now_s
             change.after = {"status": status}
         await self.publisher.policies([domain.name])
 
@@ -424,19 +542,10 @@ def _matches(text: str, search_type: str) -> ColumnElement[bool]:
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    domains = list(dict.fromkeys(rules.domain_name(name) for name in names))
+    domains = list(dict.fromkeys(rules.domain_name(name, leading_dot=True) for name in names))
     if len(domains) > DOMAINS_PER_CALL:
         raise error("DomainNameOverLimit")
     return domains
-
-
-async def _related(session: AsyncSession, name: str) -> list[str]:
-    rows = await session.scalars(
-        select(DomainMapping)
-        .where(or_(DomainMapping.push_domain == name, DomainMapping.pull_domain == name))
-        .order_by(DomainMapping.push_domain)
-    )
-    return [row.pull_domain if row.push_domain == name else row.push_domain for row in rows]
 
 
 async def _existing(session: AsyncSession, domain: str, setting: FunctionSetting) -> DomainFunction | None:

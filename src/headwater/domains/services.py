@@ -8,8 +8,14 @@ from dataclasses import dataclass
 
 from headwater.cluster.interface import Cluster
 from headwater.domains.accounts import AccountService
+from headwater.domains.bindings import BindingService
+from headwater.domains.claims import ClaimService
+from headwater.domains.filings import FilingService
+from headwater.domains.ownership import OwnershipService
+from headwater.domains.quota import QuotaService
 from headwater.domains.service import DomainService
 from headwater.domains.streams import StreamService
+from headwater.domains.tickets import TicketService
 from headwater.domains.usage import UsageService
 from headwater.settings import Settings
 from headwater.store.database import Database
@@ -23,14 +29,39 @@ class Services:
     domains: DomainService
     streams: StreamService
     usage: UsageService
+    bindings: BindingService
+    ownership: OwnershipService
+    claims: ClaimService
+    filings: FilingService
+    quota: QuotaService
+    tickets: TicketService
 
 
 def build(database: Database, cluster: Cluster, settings: Settings, clock: Callable[[], float] = time.time) -> Services:
     """All services over one database and one store."""
-    domains = DomainService(database, cluster, settings.domains, clock)
+    usage = UsageService(database, settings.usage, clock)
+    ownership = OwnershipService(database, settings.domains.ownership, clock)
+    filings = FilingService(database, settings.domains.icp, clock)
+    quotas = QuotaService(database, settings.domains, usage, clock)
+    domains = DomainService(
+        database,
+        cluster,
+        settings.domains,
+        ownership=ownership,
+        quotas=quotas,
+        filings=filings,
+        usage=usage,
+        clock=clock,
+    )
     return Services(
         accounts=AccountService(database, clock),
         domains=domains,
         streams=StreamService(database, cluster, domains.publisher, clock),
-        usage=UsageService(database, settings.usage, clock),
+        usage=usage,
+        bindings=BindingService(database, domains.publisher, clock),
+        ownership=ownership,
+        claims=ClaimService(database, clock),
+        filings=filings,
+        quota=quotas,
+        tickets=TicketService(database, quotas, ownership, clock),
     )

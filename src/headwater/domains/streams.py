@@ -19,6 +19,7 @@ from headwater.access.policy import Ban, Kick
 from headwater.access.presence import STREAM_PREFIX, StreamPresence
 from headwater.cluster.interface import SYNCED, Cluster
 from headwater.domains import rules
+from headwater.domains.bindings import main_domain
 from headwater.domains.errors import error, invalid
 from headwater.domains.owned import owned_domain
 from headwater.domains.publisher import Publisher
@@ -343,14 +344,14 @@ async def _streaming_domain(session: AsyncSession, account_id: str, name: str) -
     domain = await owned_domain(session, account_id, name)
     if domain.type != "liveVideo":
         raise error("IllegalOperation")
-    return domain.name
+    return await main_domain(session, domain.name)
 
 
 async def _bound_domain(session: AsyncSession, account_id: str, name: str) -> str:
-    """The streaming domain that is meant by a streaming domain or by an ingest domain."""
+    """The main streaming domain that is meant by a streaming domain or by an ingest domain."""
     domain = await owned_domain(session, account_id, name)
     if domain.type == "liveVideo":
-        return domain.name
+        return await main_domain(session, domain.name)
     mapping = await session.get(DomainMapping, domain.name)
     if mapping is None:
         raise error("IllegalOperation")

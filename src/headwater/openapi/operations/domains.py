@@ -169,7 +169,7 @@ class AddLiveDomainMapping(Request):
 
 @operation(AddLiveDomainMapping)
 async def add_live_domain_mapping(call: Call, request: AddLiveDomainMapping) -> Fields:
-    await call.services.domains.map(call.account, request.push_domain, request.pull_domain, actor=call.actor)
+    await call.services.bindings.map(call.account, request.push_domain, request.pull_domain, actor=call.actor)
     return {}
 
 
@@ -182,7 +182,7 @@ class DeleteLiveDomainMapping(Request):
 
 @operation(DeleteLiveDomainMapping)
 async def delete_live_domain_mapping(call: Call, request: DeleteLiveDomainMapping) -> Fields:
-    await call.services.domains.unmap(call.account, request.push_domain, request.pull_domain, actor=call.actor)
+    await call.services.bindings.unmap(call.account, request.push_domain, request.pull_domain, actor=call.actor)
     return {}
 
 
@@ -194,5 +194,5 @@ class DescribeLiveDomainMapping(Request):
 
 @operation(DescribeLiveDomainMapping)
 async def describe_live_domain_mapping(call: Call, request: DescribeLiveDomainMapping) -> Fields:
-    mappings = await call.services.domains.mappings(call.account, request.domain_name)
+    mappings = await call.services.bindings.mappings(call.account, request.domain_name)
     return {"LiveDomainModels": {"LiveDomainModel": [{"DomainName": name, "Type": relation} for name, relation in mappings]}}
