@@ -1,4 +1,4 @@
-"""The test material: an FLV of 1 Mbit/s, made once with PyAV and read as a list of tags."""
+"""The test material: an FLV of 1 Mbit/s, made once with PyAV and read as a list of tags with a clock in each video frame."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
+from headwater.load import clock
+
 CACHE = Path(__file__).parent / ".cache"
 
 SECONDS = 60
@@ -18,7 +20,8 @@ FPS, GOP_FRAMES = 25, 50
 WIDTH, HEIGHT = 640, 360
 SAMPLE_RATE, AAC_FRAME = 44_100, 1_024  # 43 audio frames a second
 AUDIO_BPS = 128_000
-VIDEO_BPS = 856_500  # with the audio and the tag headers: 1 Mbit/s of FLV
+VIDEO_BPS = 847_500  # with the audio, the clocks and the tag headers: 1 Mbit/s of FLV
+AVC_HEADER_BYTES, NAL_LENGTH_BYTES = 5, 4  # what stands before a frame's NAL units, and before each of them
 
 AUDIO, VIDEO, SCRIPT = 8, 9, 18
 FILE_HEADER_BYTES = 13  # the FLV header and the first PreviousTagSize (FLV 10.1, E.2 and E.3)
@@ -27,7 +30,10 @@ TAG_HEADER_BYTES = 11
 
 @dataclass(frozen=True)
 class Tag:
-    """One FLV tag. `key`: a video frame that starts a GOP; `config`: codec configuration."""
+    """One FLV tag. key: a video frame that starts a GOP; config: codec configuration.
+
+    In each video frame is a clock that stands at zero (headwater.load.clock): publishers set it as they send the frame.
+    """
 
     kind: int
     timestamp_ms: int
@@ -109,7 +115,7 @@ def make(path: Path) -> None:
 def path() -> Path:
     """Where the clip is; makes it if it is not there yet."""
     CACHE.mkdir(exist_ok=True)
-    file = CACHE / f"clip-1mbit-{SECONDS}s.flv"
+    file = CACHE / f"clip-{VIDEO_BPS}bps-{SECONDS}s.flv"
     if not file.exists():
         make(file)
     return file
@@ -125,7 +131,10 @@ def load() -> Clip:
         kind, size = data[at], int.from_bytes(data[at + 1 : at + 4], "big")
         timestamp_ms = int.from_bytes(data[at + 7 : at + 8] + data[at + 4 : at + 7], "big")
         payload = data[at + TAG_HEADER_BYTES : at + TAG_HEADER_BYTES + size]
-        tags.append(Tag(kind, timestamp_ms, payload, kind == VIDEO and payload[0] >> 4 == 1, is_config(kind, payload)))
+        config = is_config(kind, payload)
+        if kind == VIDEO and not config:
+            payload = _with_clock(payload)
+        tags.append(Tag(kind, timestamp_ms, payload, kind == VIDEO and payload[0] >> 4 == 1, config))
         at += TAG_HEADER_BYTES + size + 4
     headers = tuple(tag for tag in tags if tag.kind == SCRIPT or tag.config)
     frames = tuple(
@@ -137,6 +146,19 @@ def load() -> Clip:
     if len({tag.payload for tag in frames}) != len(frames):
         raise ValueError(f"{path()}: two frames are alike, so a lost one could not be told")
     return Clip(headers, frames, SECONDS * 1000)
+
+
+def _with_clock(payload: bytes) -> bytes:
+    """The frame with a clock at zero, as a NAL unit of its own before the picture."""
+    at = AVC_HEADER_BYTES + clock.place(payload[AVC_HEADER_BYTES:], NAL_LENGTH_BYTES)
+    unit = clock.pack(0)
+    return payload[:at] + len(unit).to_bytes(NAL_LENGTH_BYTES, "big") + unit + payload[at:]
+
+
+def clock_at(data: bytes | bytearray) -> int:
+    """Where the clock's digits begin in packed bytes; 0 if there is none."""
+    found = data.find(clock.UUID, 0, clock.SEARCHED_BYTES)
+    return found + len(clock.UUID) if found >= 0 else 0
 
 
 def flv_tag(tag: Tag, timestamp_ms: int | None = None) -> bytes:

@@ -7,8 +7,10 @@ import json
 import os
 import resource
 import select
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -122,6 +124,40 @@ class Load:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
         end(self.process)
+
+
+class Program:
+    """A `headwater load` that a runner started: it says what it has seen when it is stopped."""
+
+    def __init__(self, url: str, count: int, *options: str, cpu: int | None) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="headwater-load-")
+        self._said = Path(self._folder.name) / "said.json"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "headwater", "load", url, "-c", str(count), "-k", "--json", str(self._said), *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=pin(cpu),
+        )
+
+    def result(self) -> dict[str, Any]:
+        """End the run and return what it has seen. Raises LoadError if it could not begin."""
+        self.stop()
+        if not self._said.exists():
+            raise LoadError(f"headwater load ended with {self.process.returncode}")
+        found: dict[str, Any] = json.loads(self._said.read_text())
+        return found
+
+    def stop(self) -> None:
+        """End it, as Ctrl-C does."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        end(self.process)
+
+    def close(self) -> None:
+        """End it, if that has not happened, and forget what it said."""
+        self.stop()
+        self._folder.cleanup()
 
 
 def pin(cpu: int | None) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,8 +75,8 @@ def busy_s(cpu: int) -> tuple[float, float]:
 class Usage:
     """What the processes used in one window.
 
-    worker: the process that does the media work (system: its part in the kernel); tree: all processes of the server
-    together (memory as PSS).
+    worker: the processes that do the media work, together (system: their part in the kernel); each_worker_percent: the CPU of
+    each. tree: all processes of the server together (memory as PSS).
     others_percent: work of anybody else on the server's CPU, interrupts included; steal_percent: what the hypervisor took.
     """
 
@@ -88,13 +89,14 @@ class Usage:
     tree_pss_mib: float
     others_percent: float
     steal_percent: float
+    each_worker_percent: list[float]
 
 
 class Window:
     """A window of time that begins when it is made."""
 
-    def __init__(self, pid: int, worker: int, cpu: int) -> None:
-        self._pids, self._worker, self._cpu = tree(pid), worker, cpu
+    def __init__(self, pid: int, workers: Sequence[int], cpu: int) -> None:
+        self._pids, self._workers, self._cpu = tree(pid), workers, cpu
         self._at = time.monotonic()
         self._cpu_s = {each: cpu_s(each) for each in self._pids}
         self._busy = busy_s(cpu)
@@ -106,11 +108,12 @@ class Window:
         seconds = time.monotonic() - self._at
         used = {each: after[0] - self._cpu_s[each][0] for each, after in now.items() if after[0]}
         whole = sum(used.values())
-        system = now[self._worker][1] - self._cpu_s[self._worker][1]
-        rss, pss = memory_bytes(self._worker)
+        each = [used.get(worker, 0.0) * 100 / seconds for worker in self._workers]
+        system = sum(now[worker][1] - self._cpu_s[worker][1] for worker in self._workers)
+        rss, pss = (sum(sizes) for sizes in zip(*map(memory_bytes, self._workers), strict=True))
         return Usage(
             seconds=seconds,
-            worker_cpu_percent=used.get(self._worker, 0.0) * 100 / seconds,
+            worker_cpu_percent=sum(each),
             worker_system_percent=system * 100 / seconds,
             tree_cpu_percent=whole * 100 / seconds,
             worker_rss_mib=rss / MIB,
@@ -118,6 +121,7 @@ class Window:
             tree_pss_mib=sum(memory_bytes(each)[1] for each in self._pids) / MIB,
             others_percent=max(0.0, busy - whole) * 100 / seconds,
             steal_percent=steal * 100 / seconds,
+            each_worker_percent=each,
         )
 
 
@@ -125,14 +129,14 @@ def main() -> None:
     """Measure one process tree once."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pid", type=int)
-    parser.add_argument("--worker", type=int, help="the process that does the media work (default: PID)")
+    parser.add_argument("--worker", type=int, nargs="+", help="the processes that do the media work (default: PID)")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--cpu", type=int, default=0, help="the CPU on which the server is pinned")
     args = parser.parse_args()
-    window = Window(args.pid, args.worker or args.pid, args.cpu)
+    window = Window(args.pid, args.worker or [args.pid], args.cpu)
     time.sleep(args.seconds)
     for name, value in vars(window.end()).items():
-        print(f"{name:20} {value:10.2f}")
+        print(name, value)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m benchmarks.publishers --url 'rtmp://127.0.0.1:1935/live/bench-{n}' --count 100
 
-`{n}` in the URL becomes the number of the publisher.
+`{n}` in the URL becomes the number of the publisher. `flv://host:port` is for the bare loop: the same, as an FLV file.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import argparse
 import heapq
 import select
+import socket
 import time
 from typing import Any
 
-from benchmarks import clip, rtmp
+from benchmarks import clip, packed, rtmp
 from benchmarks.load import Orders, cpu_s, raise_file_limit, say
 
 COUNT_MAX = 500
@@ -34,18 +35,28 @@ class Publisher:
     """One publisher: where it is in the clip, and what its socket would not take yet."""
 
     def __init__(self, url: str) -> None:
-        self.connection = rtmp.Connection(url)
-        try:
-            self.connection.publish()
-        except BaseException:
-            self.connection.socket.close()
-            raise
-        self.connection.socket.setblocking(False)
-        self.send = self.connection.socket.send
+        self.demuxer: rtmp.Demuxer | None = None
+        self.socket, self.stream = self._connect(url)
+        self.socket.setblocking(False)
+        self.send = self.socket.send
         self.position = 0
         self.lap_at = 0.0
+        self.lap_ms = 0
         self.backlog = b""
         self.alive = True
+
+    def _connect(self, url: str) -> tuple[socket.socket, int | None]:
+        """The socket, and the message stream id of RTMP."""
+        if url.startswith("flv:"):
+            return packed.FlvConnection(url).socket, None
+        connection = rtmp.Connection(url)
+        try:
+            connection.publish()
+        except BaseException:
+            connection.socket.close()
+            raise
+        self.demuxer = connection.demuxer
+        return connection.socket, connection.stream
 
 
 class Publishers:
@@ -55,20 +66,23 @@ class Publishers:
         material = clip.load()
         self.tick_s = tick_ms / 1000
         self.publishers = [Publisher(url.replace("{n}", str(number))) for number in range(count)]
-        self.packed = {stream: rtmp.pack(material, stream) for stream in {each.connection.stream for each in self.publishers}}
+        self.packed = {
+            stream: packed.pack_flv(material) if stream is None else rtmp.pack(material, stream)
+            for stream in {each.stream for each in self.publishers}
+        }
         self.sent_bytes = self.sent_tags = self.stalls = 0
         self.late_s_max = 0.0
         self._marked_at = time.monotonic()
         self._marked_cpu_s = cpu_s()
         self._poll = select.epoll()
-        self._by_fd = {each.connection.socket.fileno(): each for each in self.publishers}
+        self._by_fd = {each.socket.fileno(): each for each in self.publishers}
         for fd in self._by_fd:
             self._poll.register(fd, select.EPOLLIN)
         start = time.monotonic()
         self._due: list[tuple[float, int]] = []
         for number, each in enumerate(self.publishers):
             each.lap_at = start + number * STAGGER_STEP % 1 * STAGGER_S
-            each.backlog = self.packed[each.connection.stream].headers
+            each.backlog = self.packed[each.stream].headers
             heapq.heappush(self._due, (each.lap_at, number))
 
     def run(self, orders: Orders) -> None:
@@ -101,25 +115,27 @@ class Publishers:
 
     def _publish(self, each: Publisher, now: float) -> float:
         """Send what is due and return when the next tag is."""
-        packed = self.packed[each.connection.stream]
-        frames, out = packed.frames, []
+        material = self.packed[each.stream]
+        frames, out = material.frames, []
         while True:
-            out.append(frames[each.position][1])
+            data = frames[each.position].now(each.lap_ms)
+            out.append(data)
             each.position += 1
             if each.position == len(frames):
                 each.position = 0
-                each.lap_at += packed.duration_ms / 1000
-            at = each.lap_at + frames[each.position][0] / 1000
+                each.lap_ms += material.duration_ms
+                each.lap_at += material.duration_ms / 1000
+            at = each.lap_at + frames[each.position].at_ms / 1000
             if not self.tick_s:
                 break
             at = (at // self.tick_s + 1) * self.tick_s
             if at > now:
                 break
         self.sent_tags += len(out)
-        self._write(each, out[0] if len(out) == 1 else b"".join(out))
+        self._write(each, data if len(out) == 1 else b"".join(out))
         return at
 
-    def _write(self, each: Publisher, data: bytes) -> None:
+    def _write(self, each: Publisher, data: bytes | bytearray) -> None:
         if each.backlog:
             data, each.backlog = each.backlog + data, b""
         try:
@@ -132,7 +148,7 @@ class Publishers:
         self.sent_bytes += sent
         if sent < len(data):
             self.stalls += 1
-            each.backlog = data[sent:]
+            each.backlog = bytes(data[sent:])
             if len(each.backlog) > BACKLOG_BYTES_MAX:
                 self._end(each)
 
@@ -140,20 +156,21 @@ class Publishers:
         for fd, _ in self._poll.poll(0):
             each = self._by_fd[fd]
             try:
-                data = each.connection.socket.recv(rtmp.RECV_BYTES)
+                data = each.socket.recv(rtmp.RECV_BYTES)
             except OSError:
                 data = b""
             if not data:
                 self._end(each)
                 continue
-            for message in each.connection.demuxer.feed(data):
-                each.backlog += rtmp.answer(message)
+            if each.demuxer is not None:
+                for message in each.demuxer.feed(data):
+                    each.backlog += rtmp.answer(message)
 
     def _end(self, each: Publisher) -> None:
         if each.alive:
             each.alive = False
-            self._poll.unregister(each.connection.socket)
-            each.connection.socket.close()
+            self._poll.unregister(each.socket)
+            each.socket.close()
 
     def report(self) -> dict[str, Any]:
         """What happened since the last report."""
@@ -179,7 +196,9 @@ class Publishers:
 def main() -> None:
     """Read the command line and publish."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", required=True, help="rtmp://host:port/app/stream-{n}[?vhost=domain&auth_key=...]")
+    parser.add_argument(
+        "--url", required=True, help="rtmp://host:port/app/stream-{n}[?vhost=domain&auth_key=...], or flv://host:port"
+    )
     parser.add_argument("--count", type=int, default=1, help=f"publishers, 1 to {COUNT_MAX}")
     parser.add_argument(
         "--tick-ms", type=float, default=0, help="all write what is due at common ticks (default: each tag at its own time)"

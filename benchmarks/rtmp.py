@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from benchmarks.clip import AUDIO, SCRIPT, VIDEO, Clip, Tag
+from benchmarks.packed import Packed, PackedFrame
 
 CHUNK_BYTES = 4096
 HANDSHAKE_BYTES = 1536
@@ -328,29 +329,19 @@ def acknowledgement(received_bytes: int) -> bytes:
     return chunks(CONTROL_CSID, ACKNOWLEDGEMENT, struct.pack(">I", received_bytes & 0xFFFFFFFF), 0)
 
 
-@dataclass(frozen=True)
-class Packed:
-    """The clip as RTMP bytes, alike for every publisher and every lap.
+def pack(material: Clip, stream: int) -> Packed:
+    """Pack the clip for one message stream id.
 
-    headers: what goes first. frames: (milliseconds since the lap's start, bytes), each with a header of type 1, whose time
-    is the step since the tag before it of its kind; so no byte depends on the lap.
+    Frames have a header of type 1, whose time is the step since the tag before it of its kind; so no lap differs from another.
     """
-
-    headers: bytes
-    frames: list[tuple[int, bytes]]
-    duration_ms: int
-
-
-def pack(clip: Clip, stream: int) -> Packed:
-    """Pack the clip for one message stream id."""
-    headers = b"".join(_media(tag, 0, stream) for tag in clip.headers)
+    headers = b"".join(_media(tag, 0, stream) for tag in material.headers)
     # The step of a lap's first tag comes from the last one of the lap before.
-    last = {tag.kind: tag.timestamp_ms - clip.duration_ms for tag in clip.frames}
+    last = {tag.kind: tag.timestamp_ms - material.duration_ms for tag in material.frames}
     frames = []
-    for tag in clip.frames:
-        frames.append((tag.timestamp_ms, _media(tag, tag.timestamp_ms - last[tag.kind], None)))
+    for tag in material.frames:
+        frames.append(PackedFrame(tag.timestamp_ms, bytearray(_media(tag, tag.timestamp_ms - last[tag.kind], None))))
         last[tag.kind] = tag.timestamp_ms
-    return Packed(headers, frames, clip.duration_ms)
+    return Packed(headers, frames, material.duration_ms)
 
 
 def _media(tag: Tag, timestamp_ms: int, stream: int | None) -> bytes:

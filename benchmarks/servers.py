@@ -1,4 +1,4 @@
-"""The servers to compare: Headwater, nginx-rtmp, SRS and the two send loops, each started afresh and pinned to one CPU."""
+"""The servers to compare: Headwater, SRS, nginx and the bare send loop, each started afresh and pinned to one CPU."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import hmac
 import http.client
 import json
 import os
+import re
 import secrets
 import select
 import shutil
@@ -37,6 +38,8 @@ LIFE_S = 1800
 """The send loops end by themselves after so long."""
 
 CONNECTIONS_MAX = 20_000
+BACKLOG = 4096
+MEMORY = Path("/dev/shm")
 NGINX_MODULE = Path("/usr/lib/nginx/modules/ngx_rtmp_module.so")
 
 
@@ -61,9 +64,11 @@ class Server(ABC):
     protocols: ClassVar[tuple[str, ...]] = ()
     takes: ClassVar[bool] = False
 
-    def __init__(self, profile: Profile, cpu: int | None) -> None:
+    def __init__(self, profile: Profile, cpu: int | None, spare_cpu: int | None = None) -> None:
+        """cpu: where the server runs. spare_cpu: where what it needs beside it may run."""
         self.profile = profile
         self.cpu = cpu
+        self.spare_cpu = spare_cpu
         self.rtmp_port, self.http_port = free_port(), free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self.folder = Path()
@@ -71,6 +76,7 @@ class Server(ABC):
 
     def __enter__(self) -> Server:
         with contextlib.ExitStack() as stack:
+            self._cleanup = stack
             self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headwater-benchmark-")))
             stack.callback(self._stop)
             self._start()
@@ -91,9 +97,13 @@ class Server(ABC):
         return self.process.pid
 
     @property
-    def worker(self) -> int:
-        """The process that does the media work."""
-        return self.pid
+    def workers(self) -> list[int]:
+        """The processes that do the media work."""
+        return [self.pid]
+
+    def prepare(self) -> None:
+        """Publishers are there, viewers are about to come. Raises Unavailable."""
+        return
 
     def push_url(self) -> str:
         """Where publishers push; `{n}` is the number of the stream."""
@@ -163,39 +173,30 @@ class Server(ABC):
             self.process.stdout.close()
 
 
-class SendLoopC(Server):
+class SendLoop(Server):
     """The bare loop in C."""
 
     name = "send_loop.c"
     protocols = ("flv",)
+    takes = True
 
     def _start(self) -> None:
         compiler = shutil.which("cc")
         if compiler is None:
             raise Unavailable("send_loop.c: no C compiler (cc)")
         source, program = Path(__file__).with_name("send_loop.c"), clip.CACHE / "send_loop"
-        file = clip.path()
         if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
             subprocess.run([compiler, "-O2", "-Wall", "-o", str(program), str(source)], check=True)
         flush_ms = FLUSH_MS[self.profile]
-        self._run([str(program), str(file), str(self.http_port), str(flush_ms), str(LIFE_S)], output=subprocess.PIPE)
+        self._run([str(program), str(self.http_port), str(flush_ms), str(LIFE_S)], output=subprocess.PIPE)
         self._until_says(b"ready")
 
-
-class SendLoopPython(Server):
-    """The bare loop in Python."""
-
-    name = "send_loop.py"
-    protocols = ("flv",)
-
-    def _start(self) -> None:
-        flush_ms = FLUSH_MS[self.profile]
-        command = [sys.executable, "-m", "benchmarks.send_loop", str(self.http_port), str(flush_ms), str(LIFE_S)]
-        self._run(command, cwd=HOME, output=subprocess.PIPE)
-        self._until_says(b"ready")
+    def push_url(self) -> str:
+        """It takes FLV as it is."""
+        return f"flv://127.0.0.1:{self.http_port}"
 
 
-class Nginx(Server):
+class NginxRtmp(Server):
     """Debian's nginx with its RTMP module: one worker, chunks of 4096; it sends each message by itself, and no HTTP-FLV."""
 
     name = "nginx-rtmp"
@@ -203,8 +204,7 @@ class Nginx(Server):
     takes = True
 
     def _start(self) -> None:
-        program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-        if program is None or not NGINX_MODULE.exists():
+        if not NGINX_MODULE.exists():
             raise Unavailable("nginx-rtmp: not installed (Debian: libnginx-mod-rtmp)")
         (self.folder / "nginx.conf").write_text(
             "daemon off; worker_processes 1; pid nginx.pid; error_log stderr warn;\n"
@@ -214,13 +214,65 @@ class Nginx(Server):
             f"rtmp {{ access_log off; server {{ listen 127.0.0.1:{self.rtmp_port}; chunk_size {rtmp.CHUNK_BYTES};\n"
             "application live { live on; } } }\n"
         )
-        self._run([program, "-p", f"{self.folder}/", "-c", str(self.folder / "nginx.conf"), "-e", "stderr"])
+        self._run(_nginx(self.folder))
         self._until_listens(self.rtmp_port)
 
     @property
-    def worker(self) -> int:
+    def workers(self) -> list[int]:
         """nginx's worker process."""
         return _with_title(self.pid, "nginx: worker process")
+
+
+class NginxHls(Server):
+    """Debian's nginx with files in memory: the playlist and segments that a Headwater on the other CPU makes."""
+
+    name = "nginx"
+    protocols = ("hls",)
+    takes = True
+
+    def _start(self) -> None:
+        self._origin = self._cleanup.enter_context(Headwater(self.profile, self.spare_cpu))
+        self._files = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="headwater-", dir=MEMORY)))
+        self._files.chmod(0o755)  # nginx's worker is another user
+        (self._files / "live").mkdir()
+        (self.folder / "nginx.conf").write_text(
+            "daemon off; worker_processes 1; pid nginx.pid; error_log stderr warn;\n"
+            f"worker_rlimit_nofile {raise_file_limit()};\n"
+            f"events {{ worker_connections {CONNECTIONS_MAX}; }}\n"
+            "http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000; keepalive_timeout 60;\n"
+            "types { application/vnd.apple.mpegurl m3u8; video/mp2t ts; }\n"
+            f"server {{ listen 127.0.0.1:{self.http_port} backlog={BACKLOG}; root {self._files}; }} }}\n"
+        )
+        self._run(_nginx(self.folder))
+        self._until_listens(self.http_port)
+
+    def prepare(self) -> None:
+        """Begin to copy, and wait for the first playlist."""
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.hls_copy",
+            self._origin.play_url("hls").format(n=0),
+            str(self._files / "live"),
+        ]
+        copier = subprocess.Popen(command, cwd=HOME, preexec_fn=pin(self.spare_cpu), stdin=subprocess.PIPE)
+        self._cleanup.callback(end, copier)
+        assert copier.stdin is not None
+        self._cleanup.callback(copier.stdin.close)
+        self._until(lambda: any((self._files / "live").glob("*.m3u8")), "has no playlist")
+
+    @property
+    def workers(self) -> list[int]:
+        """nginx's worker process."""
+        return _with_title(self.pid, "nginx: worker process")
+
+    def push_url(self) -> str:
+        """To the Headwater that makes the files."""
+        return self._origin.push_url()
+
+    def play_url(self, protocol: str) -> str:
+        """The copied playlist."""
+        return f"http://127.0.0.1:{self.http_port}/live/bench-{{n}}.m3u8"
 
 
 class Srs(Server):
@@ -254,16 +306,21 @@ class Headwater(Server):
     """Headwater as `headwater up` starts it, with two domains that need no signature."""
 
     name = "Headwater"
-    protocols = ("flv", "rtmp")
+    protocols = ("flv", "rtmp", "https-flv", "hls", "joins")
     takes = True
+    worker_count: ClassVar[int] = 1
     ingest, streaming = "push.bench.test", "play.bench.test"
 
     def _start(self) -> None:
         services = ("rtmp", "rtmps", "http", "https", "api", "console", "metrics")
         ports = {service: free_port() for service in services} | {"rtmp": self.rtmp_port, "http": self.http_port}
+        self._ports = ports
         listen = [part for name, port in ports.items() for part in ("--set", f"listen.{name}=127.0.0.1:{port}")]
         data = ["--data-dir", str(self.folder / "data")]
-        self._run([sys.executable, "-m", "headwater", "up", *data, *listen], output=subprocess.PIPE)
+        self._run(
+            [sys.executable, "-m", "headwater", "up", "--set", f"workers={self.worker_count}", *data, *listen],
+            output=subprocess.PIPE,
+        )
         self._until_says(b"ready")
         made = subprocess.run(
             [sys.executable, "-m", "headwater", "account", "create", "bench", *data, "--json"],
@@ -291,9 +348,19 @@ class Headwater(Server):
         return True
 
     @property
-    def worker(self) -> int:
-        """Headwater's media worker."""
+    def workers(self) -> list[int]:
+        """Headwater's media workers."""
         return _with_title(self.pid, "headwater.node")
+
+    def viewers_of_workers(self) -> list[float]:
+        """How many viewers each worker has, by its own metrics."""
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self._ports["metrics"], timeout=STOP_S)) as connection:
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode()
+        found: dict[str, float] = {}
+        for worker, value in re.findall(r'^headwater_viewers\{[^}]*worker="(\d+)"[^}]*\} (\S+)$', text, re.MULTILINE):
+            found[worker] = found.get(worker, 0.0) + float(value)
+        return [found[worker] for worker in sorted(found)]
 
     def push_url(self) -> str:
         """Where publishers push, the ingest domain in the query."""
@@ -301,10 +368,19 @@ class Headwater(Server):
 
     def play_url(self, protocol: str) -> str:
         """Where viewers play, the streaming domain in the query."""
-        path = f"rtmp://127.0.0.1:{self.rtmp_port}/live/bench-{{n}}"
-        if protocol == "flv":
-            path = f"http://127.0.0.1:{self.http_port}/live/bench-{{n}}.flv"
-        return f"{path}?vhost={self.streaming}"
+        base, suffix = {
+            "rtmp": (f"rtmp://127.0.0.1:{self.rtmp_port}", ""),
+            "hls": (f"http://127.0.0.1:{self.http_port}", ".m3u8"),
+            "https-flv": (f"https://127.0.0.1:{self._ports['https']}", ".flv"),
+        }.get(protocol, (f"http://127.0.0.1:{self.http_port}", ".flv"))
+        return f"{base}/live/bench-{{n}}{suffix}?vhost={self.streaming}"
+
+
+class TwoWorkers(Headwater):
+    """The same with two workers, both on the one CPU: what sharing the work costs, not what two CPUs bring."""
+
+    name = "Headwater, 2 workers"
+    worker_count = 2
 
 
 def _function(name: str, **args: str) -> dict[str, object]:
@@ -312,11 +388,18 @@ def _function(name: str, **args: str) -> dict[str, object]:
     return {"functionName": name, "functionArgs": listed}
 
 
-def _with_title(pid: int, words: str) -> int:
-    for each in measure.tree(pid):
-        if words in measure.title(each):
-            return each
-    raise Unavailable(f"no process `{words}` below {pid}")
+def _with_title(pid: int, words: str) -> list[int]:
+    found = [each for each in measure.tree(pid) if words in measure.title(each)]
+    if not found:
+        raise Unavailable(f"no process `{words}` below {pid}")
+    return found
+
+
+def _nginx(folder: Path) -> list[str]:
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if program is None:
+        raise Unavailable("nginx: not installed (Debian: nginx-light)")
+    return [program, "-p", f"{folder}/", "-c", str(folder / "nginx.conf"), "-e", "stderr"]
 
 
 class Api:
@@ -352,4 +435,4 @@ def _escape(text: str) -> str:
     return quote(text, safe="-_.~")
 
 
-ALL: tuple[type[Server], ...] = (Headwater, SendLoopC, SendLoopPython, Nginx, Srs)
+ALL: tuple[type[Server], ...] = (Headwater, SendLoop, Srs, NginxRtmp, NginxHls, TwoWorkers)

@@ -3,8 +3,9 @@
     python -m benchmarks.viewers --url 'http://127.0.0.1:8080/live/bench.flv?vhost=play.bench.test' --count 3000
 
 Every viewer counts its bytes. A sample of them takes everything apart: each tag must be whole, and the frames must be the
-clip's own, one after the other, so that a server which drops data is not called fast. The others throw the bytes away
-inside the kernel (MSG_TRUNC), which costs the least. `{n}` in the URL becomes the number of the viewer modulo --streams.
+clip's own, one after the other, so that a server which drops data is not called fast; they also measure how old frames are
+when they arrive. The others throw the bytes away inside the kernel (MSG_TRUNC), which costs the least. `{n}` in the URL
+becomes the number of the viewer modulo --streams.
 """
 
 from __future__ import annotations
@@ -14,20 +15,26 @@ import select
 import socket
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ALL_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks import clip, rtmp
 from benchmarks.load import Orders, cpu_s, raise_file_limit, say
+from headwater.load import clock
 
 COUNT_MAX = 10_000
 BUFFER_BYTES = 1 << 20
 DRAIN_EVERY_S = 0.02
 """While viewers still connect, those who are there read so often: none may look slow to the server."""
 
-CONNECTS_PER_DRAIN = 25
-"""At most so many connections between two drains: about 1,250 a second, far below any server's queue of connections."""
+CONNECTS_PER_DRAIN = 20
+"""At most so many connections between two drains: 1,000 a second, far below any server's queue of connections."""
+
+CONNECTS_AT_ONCE = 32
+"""RTMP takes five round trips to a play: so many viewers are under way side by side, or a busy server would take minutes."""
 
 ANSWER_TIMEOUT_S = 20.0
 ACKNOWLEDGE_EVERY_BYTES = 2_500_000
@@ -35,6 +42,11 @@ ACKNOWLEDGE_EVERY_BYTES = 2_500_000
 
 HEAD_BYTES_MAX = 16_384
 POLL_S = 0.1
+NO_CLOCK = b"0" * clock.DIGITS
+
+
+Frames = dict[int, dict[bytes, int]]
+"""The clip's frames by kind: their bytes, and where in the clip they stand."""
 
 
 class Torn(Exception):
@@ -44,15 +56,20 @@ class Torn(Exception):
 class Sequence:
     """Whether the frames that a viewer gets are the clip's, in order and without a gap."""
 
-    def __init__(self, frames: dict[int, dict[bytes, int]]) -> None:
+    def __init__(self, frames: Frames) -> None:
         self._frames = frames
         self._next: dict[int, int] = {}
         self._last_ms: dict[int, int] = {}
         self.tags = self.missing = self.broken = 0
+        self.delays_ms: list[float] = []
 
     def see(self, kind: int, timestamp_ms: int, payload: bytes) -> None:
         """Take note of one tag."""
         self.tags += 1
+        sent_us = clock.find(payload) if kind == clip.VIDEO else None
+        if sent_us is not None:
+            self.delays_ms.append(time.time_ns() / 1e6 - sent_us / 1e3)
+            payload = payload.replace(b"%016d" % sent_us, NO_CLOCK, 1)
         if kind not in self._frames or clip.is_config(kind, payload):
             return
         if timestamp_ms < self._last_ms.get(kind, 0):
@@ -137,13 +154,14 @@ class FlvReader:
 class Viewers:
     """All viewers of this process."""
 
-    def __init__(self, url: str, count: int, streams: int, sample: int) -> None:
+    def __init__(self, url: str, count: int, streams: int, sample: int, rest_s: float) -> None:
         material = clip.load()
         frames = {
             kind: {tag.payload: index for index, tag in enumerate(tag for tag in material.frames if tag.kind == kind)}
             for kind in (clip.AUDIO, clip.VIDEO)
         }
         self.count = count
+        self._rest_s = rest_s
         self.refused: list[str] = []
         self.lost = self.begun = 0
         self._received: dict[int, int] = {}  # by socket, since the last report
@@ -157,47 +175,56 @@ class Viewers:
         self._poll = select.epoll()
         self._buffer = bytearray(BUFFER_BYTES)
         self._view = memoryview(self._buffer)
-        connect = self._connect_rtmp if url.startswith("rtmp:") else self._connect_http
-        step = max(1, count // max(1, sample))
-        drained_at, connected = time.monotonic(), 0
-        for number in range(count):
-            sequence = Sequence(frames) if sample and number % step == 0 and len(self._sequences) < sample else None
-            try:
-                connect(url.replace("{n}", str(number % streams)), sequence)
-            except (OSError, rtmp.RtmpError) as error:
-                self.refused.append(f"{type(error).__name__}: {error}")
-            connected += 1
-            left_s = drained_at + DRAIN_EVERY_S - time.monotonic()
-            if left_s <= 0 or connected >= CONNECTS_PER_DRAIN:
-                if left_s > 0:
-                    time.sleep(left_s)
-                self.drain(0)
-                drained_at, connected = time.monotonic(), 0
-        until = time.monotonic() + ANSWER_TIMEOUT_S
-        while self._fresh and time.monotonic() < until:
-            self.drain(POLL_S)
-        self._marked_at = time.monotonic()
-        self._marked_cpu_s = cpu_s()
+        self.receives = 0
+        self._connect_all(url, count, streams, sample, frames)
+        self._marked_at, self._marked_cpu_s = time.monotonic(), cpu_s()
         self._clear()
 
-    def _connect_http(self, url: str, sequence: Sequence | None) -> None:
+    def _connect_all(self, url: str, count: int, streams: int, sample: int, frames: Frames) -> None:
+        connect, add = (self._connect_rtmp, self._add_rtmp) if url.startswith("rtmp:") else (self._connect_http, self._add_http)
+        step = max(1, count // max(1, sample))
+        checked = set(range(0, count, step)[:sample])
+        waiting = deque(range(count))
+        under_way: dict[Future[Any], int] = {}
+        with ThreadPoolExecutor(CONNECTS_AT_ONCE) as pool:
+            while waiting or under_way:
+                tick_at = time.monotonic() + DRAIN_EVERY_S
+                for _ in range(min(CONNECTS_PER_DRAIN, len(waiting), CONNECTS_AT_ONCE - len(under_way))):
+                    number = waiting.popleft()
+                    under_way[pool.submit(connect, url.replace("{n}", str(number % streams)))] = number
+                done, _ = wait(under_way, max(0.0, tick_at - time.monotonic()), ALL_COMPLETED)
+                for future in done:
+                    sequence = Sequence(frames) if under_way.pop(future) in checked else None
+                    try:
+                        add(future.result(), sequence)
+                    except (OSError, rtmp.RtmpError) as error:
+                        self.refused.append(f"{type(error).__name__}: {error}")
+                time.sleep(max(0.0, tick_at - time.monotonic()))
+                self.drain(0)
+
+    def _connect_http(self, url: str) -> socket.socket:
         parts = urlsplit(url)
-        assert parts.hostname is not None
-        sock = socket.create_connection((parts.hostname, parts.port or 80), timeout=rtmp.CONNECT_TIMEOUT_S)
-        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        sock = socket.create_connection((parts.hostname or "", parts.port or 80), timeout=ANSWER_TIMEOUT_S)
+        path = f"{parts.path}?{parts.query}" if parts.query else parts.path
         sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUser-Agent: headwater-benchmarks\r\n\r\n".encode())
+        return sock
+
+    def _add_http(self, sock: socket.socket, sequence: Sequence | None) -> None:
         self._fresh.add(sock.fileno())
         if sequence is not None:
             self._readers[sock.fileno()] = FlvReader(sequence).feed
         self._add(sock, sequence)
 
-    def _connect_rtmp(self, url: str, sequence: Sequence | None) -> None:
+    def _connect_rtmp(self, url: str) -> rtmp.Connection:
         connection = rtmp.Connection(url)
         try:
             connection.play()
         except BaseException:
             connection.socket.close()
             raise
+        return connection
+
+    def _add_rtmp(self, connection: rtmp.Connection, sequence: Sequence | None) -> None:
         fd = connection.socket.fileno()
         self._total[fd] = self._acknowledged[fd] = 0
         if sequence is not None:
@@ -225,7 +252,9 @@ class Viewers:
         take, received, view = self._take, self._received, self._view
         fresh, readers, total = self._fresh, self._readers, self._total
         buffer, size, discard = self._buffer, BUFFER_BYTES, socket.MSG_TRUNC
-        for fd, _ in self._poll.poll(timeout_s):
+        ready = self._poll.poll(timeout_s)
+        self.receives += len(ready)
+        for fd, _ in ready:
             keep = fd in readers or fd in fresh
             try:
                 count = take[fd](buffer, size, 0 if keep else discard)
@@ -281,6 +310,8 @@ class Viewers:
         """Watch until the orders say that it is enough."""
         while True:
             self.drain(POLL_S)
+            if self._rest_s:
+                time.sleep(self._rest_s)
             report, stop = orders.due()
             if report:
                 say(self.report())
@@ -310,6 +341,8 @@ class Viewers:
                 "missing": sum(sequence.missing for sequence in sequences),
                 "broken": sum(sequence.broken for sequence in sequences),
             },
+            "receives_per_viewer": self.receives / max(1, len(self._received)) / seconds,
+            "delay_ms": spread([delay_ms for sequence in sequences for delay_ms in sequence.delays_ms]),
             "load_cpu_percent": (cpu - self._marked_cpu_s) * 100 / seconds,
         }
         self._marked_at, self._marked_cpu_s = now, cpu
@@ -321,6 +354,16 @@ class Viewers:
             self._received[fd] = 0
         for sequence in self._sequences.values():
             sequence.tags = sequence.missing = sequence.broken = 0
+            sequence.delays_ms.clear()
+        self.receives = 0
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """How many, the middle, the 99th percentile and the largest; empty if there are none."""
+    if not values:
+        return {}
+    values = sorted(values)
+    return {"count": len(values), "p50": values[len(values) // 2], "p99": values[len(values) * 99 // 100], "max": values[-1]}
 
 
 def main() -> None:
@@ -332,6 +375,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1, help=f"viewers, 1 to {COUNT_MAX}")
     parser.add_argument("--streams", type=int, default=1, help="spread the viewers over so many streams ({n} in the URL)")
     parser.add_argument("--sample", type=int, default=8, help="how many viewers check every tag")
+    parser.add_argument("--rest-ms", type=float, default=0, help="pause so long between two rounds of reading")
     parser.add_argument("--seconds", type=float, default=60, help="end after so long")
     parser.add_argument("--every", type=float, default=5, help="seconds between reports")
     parser.add_argument("--follow", action="store_true", help="report at each line on standard input, end with it")
@@ -340,7 +384,7 @@ def main() -> None:
         parser.error(f"--count: 1 to {COUNT_MAX}")
     if raise_file_limit() < args.count + 64:
         parser.error("the system does not allow so many open files (ulimit -Hn)")
-    viewers = Viewers(args.url, args.count, args.streams, args.sample)
+    viewers = Viewers(args.url, args.count, args.streams, args.sample, args.rest_ms / 1000)
     if not viewers.report()["alive"]:
         say({"error": f"no viewer got in: {viewers.refused[:1]}"})
         raise SystemExit(1)

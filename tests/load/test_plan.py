@@ -37,6 +37,7 @@ OPTIONS = Options(
     key=None,
     check=None,
     stall_s=2,
+    stay_s=None,
     processes=1,
     insecure=False,
     json_to=None,

@@ -57,6 +57,15 @@ async def test_a_good_stream_is_all_well(name: str, check: int) -> None:
 
 
 @pytest.mark.parametrize("name", SERVERS)
+async def test_who_has_stayed_long_enough_leaves_and_all_is_well(name: str) -> None:
+    url, serve = SERVERS[name]
+    async with serving(serve(TAGS, stay=True)) as address:
+        tally = await run_load(url.format(address), clients=3, check=3, stay_s=0.01)
+    assert tally.faults == {}
+    assert (tally.begun, tally.open) == (3, 0)
+
+
+@pytest.mark.parametrize("name", SERVERS)
 async def test_the_end_of_the_stream_is_told(name: str) -> None:
     url, serve = SERVERS[name]
     async with serving(serve(TAGS)) as address:

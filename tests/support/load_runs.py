@@ -22,6 +22,7 @@ PLAN = Plan(
     streams=1,
     check=1,
     stall_s=10,
+    stay_s=None,
     key=None,
     insecure=False,
     clip=None,

@@ -28,6 +28,9 @@ def load(
         str | None, typer.Option(metavar="N|all", help="How many viewers look into every frame; a few per stream by default.")
     ] = None,
     stall: Annotated[float, typer.Option(min=0.1, help="A longer pause of media, in seconds, is a stall.")] = 2.0,
+    stay: Annotated[
+        float | None, typer.Option(min=0, help="Viewers leave so many seconds after their first media, as people who zap do.")
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, help="How many processes share the clients; one loads one core.")] = 1,
     insecure: Annotated[bool, typer.Option("-k", "--insecure", help="Accept any certificate.")] = False,
     json_to: Annotated[
@@ -55,6 +58,7 @@ def load(
                 key=key,
                 check=check,
                 stall_s=stall,
+                stay_s=stay,
                 processes=processes,
                 insecure=insecure,
                 json_to=json_to,

@@ -44,6 +44,7 @@ class Options(msgspec.Struct, frozen=True):
     key: str | None
     check: str | None
     stall_s: float
+    stay_s: float | None
     processes: int
     insecure: bool
     json_to: str | None
@@ -80,6 +81,8 @@ def make_plan(options: Options) -> Plan:
         raise ValueError(f"several publishers need several names: put {NUMBER} into the URL")
     if options.streams is not None and (NUMBER not in url or options.publish):
         raise ValueError(f"--streams is for viewers, with {NUMBER} in the URL")
+    if options.stay_s is not None and options.publish:
+        raise ValueError("--stay is for viewers")
     if options.file is not None and not options.publish:
         raise ValueError("--file needs --publish")
     streams = min(options.streams or clients, clients) if NUMBER in url else 1
@@ -93,6 +96,7 @@ def make_plan(options: Options) -> Plan:
         streams=streams,
         check=_check_count(options.check, clients, streams),
         stall_s=options.stall_s,
+        stay_s=options.stay_s,
         key=options.key,
         insecure=options.insecure,
         clip=None,

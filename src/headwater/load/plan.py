@@ -23,7 +23,7 @@ class Plan(msgspec.Struct, frozen=True):
     url: with `{n}` in it, perhaps. clients: of all processes. index: of this process; it has the clients whose number modulo
     `processes` is this. seconds: how long the run lasts; None until it is stopped. delay_s: between two connections, of
     whatever process. streams: `{n}` counts modulo this. check: how many viewers are checked in full. stall_s: a longer pause of
-    media is a stall. key: signs every URL. insecure: certificates are not checked. clip: path of the FLV to publish; None for
+    media is a stall. stay_s: a client leaves so long after its first media; None to stay. key: signs every URL. insecure: certificates are not checked. clip: path of the FLV to publish; None for
     viewers.
     """
 
@@ -36,6 +36,7 @@ class Plan(msgspec.Struct, frozen=True):
     streams: int
     check: int
     stall_s: float
+    stay_s: float | None
     key: str | None
     insecure: bool
     clip: str | None

@@ -145,6 +145,8 @@ class Session(abc.ABC):
             self._got_first = True
             self.tally.begun += 1
             self.tally.first_ms.add((at_us - self.begun_us) / 1000)
+            if self.run.plan.stay_s is not None:
+                self.run.loop.call_later(self.run.plan.stay_s, self._go)
 
     def media(self, now: float, allowed_s: float) -> None:
         """Media came, or was taken; a longer pause than allowed since the last was a stall."""
@@ -182,6 +184,11 @@ class Session(abc.ABC):
             return None
         self._task.cancel()
         return self._task
+
+    def _go(self) -> None:
+        """The client has stayed as long as it wanted to."""
+        if not self.ended:
+            self._end()
 
     def _end(self) -> None:
         self.ended = True
