@@ -33,7 +33,7 @@ RING_S = 22.0
 """Headwater keeps 20 s of each stream: before, its memory with publishers still grows."""
 
 REST_MS = {"standard": 40.0, "realtime": 0.0}
-"""Viewers read so seldom: where frames come 350 ms late anyway, reading each of them by itself would only heat the load's CPU."""
+"""Viewers rest so long between reads: frames that come 350 ms late need not each be read by itself."""
 
 JOIN_EVERY_S, STAY_S = 0.001, 1.0
 """`joins`: a thousand a second, who stay for a second each."""
