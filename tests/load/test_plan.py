@@ -146,13 +146,13 @@ def test_too_few_open_files_are_told_before_the_run(monkeypatch: pytest.MonkeyPa
     limits = [(1000, 5000)]
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
     monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
-    raise_file_limit(100, 1)
+    raise_file_limit(100, 1, hls=True)
     assert limits == [(1000, 5000)]
-    raise_file_limit(2000, 1)
+    raise_file_limit(2000, 1, hls=True)
     assert limits[-1] == (4064, 5000)
     with pytest.raises(RunError, match="need 6064 open files in each, and the system allows 5000"):
-        raise_file_limit(3000, 1)
-    raise_file_limit(3000, 2)
+        raise_file_limit(3000, 1, hls=True)
+    raise_file_limit(3000, 2, hls=True)
 
 
 def test_percentiles_are_right_within_one_percent() -> None:

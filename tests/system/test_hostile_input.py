@@ -253,6 +253,18 @@ def test_one_address_cannot_take_every_place() -> None:
         assert not _is_closed(idle[0])
 
 
+def test_many_behind_one_address_may_rest_between_their_requests() -> None:
+    """As HLS viewers do: whoever has been answered is no stranger."""
+    with running({"limits.pending_per_address": "5"}) as server, contextlib.ExitStack() as stack:
+        resting = [stack.enter_context(connect(server, "http")) for _ in range(5)]
+        for _ in range(4):
+            for connection in resting[-5:]:
+                connection.sendall(b"GET /crossdomain.xml HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            resting += [stack.enter_context(connect(server, "http")) for _ in range(5)]
+        assert not any(_is_closed(connection) for connection in resting)
+
+
 def _is_closed(connection: socket.socket) -> bool:
     connection.settimeout(0.01)
     try:

@@ -55,7 +55,7 @@ def execute(options: Options) -> int:
     notes = Console(stderr=True)
     try:
         plan = make_plan(options)
-        raise_file_limit(plan.clients, plan.processes)
+        raise_file_limit(plan.clients, plan.processes, hls=plan.target(0).protocol == "hls")
         with _clip(options) as clip:
             plan = msgspec.structs.replace(plan, clip=clip)
             tally = _run(plan, notes)

@@ -23,8 +23,8 @@ class Plan(msgspec.Struct, frozen=True):
     url: with `{n}` in it, perhaps. clients: of all processes. index: of this process; it has the clients whose number modulo
     `processes` is this. seconds: how long the run lasts; None until it is stopped. delay_s: between two connections, of
     whatever process. streams: `{n}` counts modulo this. check: how many viewers are checked in full. stall_s: a longer pause of
-    media is a stall. stay_s: a client leaves so long after its first media; None to stay. key: signs every URL. insecure: certificates are not checked. clip: path of the FLV to publish; None for
-    viewers.
+    media is a stall. stay_s: a client leaves so long after its first media; None to stay. key: signs every URL. insecure:
+    certificates are not checked. clip: path of the FLV to publish; None for viewers.
     """
 
     url: str

@@ -17,8 +17,8 @@ from headwater.load.tally import Report, Tally
 FILES_BESIDE = 64
 """Open files of a process that are no connections."""
 
-FILES_PER_CLIENT = 2
-"""A connection, and one more for HLS segments of another host."""
+FILES_PER_HLS_VIEWER = 2
+"""A connection, and one more for segments of another host. All others have one connection."""
 
 LINE_BYTES_MAX = 4 * 1024 * 1024
 END_TIMEOUT_S = 15.0
@@ -31,9 +31,9 @@ class RunError(Exception):
     """A run that cannot be, or did not come to its end; the message is for the user."""
 
 
-def raise_file_limit(clients: int, processes: int) -> None:
+def raise_file_limit(clients: int, processes: int, *, hls: bool) -> None:
     """Allow this process's children as many open files as they need. Raises RunError if the system does not."""
-    needed = -(-clients // processes) * FILES_PER_CLIENT + FILES_BESIDE
+    needed = -(-clients // processes) * (FILES_PER_HLS_VIEWER if hls else 1) + FILES_BESIDE
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise RunError(

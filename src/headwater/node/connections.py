@@ -26,8 +26,9 @@ class Connection(Protocol):
 class Connections:
     """All connections of a worker.
 
-    A connection is *pending* from `opened` until `settled`: it has a deadline by which it must say what it wants. That is
-    also how an HTTP connection waits for its next request.
+    A connection is *pending* from `opened` until `settled`: it has a deadline by which it must say what it wants. One that has
+    been served *rests* until its next request, with a deadline too, but is no stranger any more: thousands of HLS viewers may
+    come from one address.
 
     files: how many files the worker may have open.
     """
@@ -38,7 +39,8 @@ class Connections:
         self._loop = loop
         self._open: Counter[str] = Counter()
         self._pending_of: Counter[str] = Counter()
-        self._pending: dict[Connection, tuple[float, str]] = {}
+        self._pending: dict[Connection, str] = {}
+        self._deadlines: dict[Connection, float] = {}
         self._all: dict[Connection, str] = {}
 
     def __len__(self) -> int:
@@ -59,19 +61,27 @@ class Connections:
         return None
 
     def expect(self, connection: Connection, seconds: float) -> None:
-        """Give a connection so long to say what it wants (next)."""
+        """Give a connection so long to say what it wants."""
         address = self._all.get(connection)
         if address is None:
             return
-        if self._pending.pop(connection, None) is None:
+        if connection not in self._pending:
+            self._pending[connection] = address
             self._pending_of[address] += 1
-        self._pending[connection] = (self._loop.time() + seconds, address)
+        self._deadlines[connection] = self._loop.time() + seconds
+
+    def rests(self, connection: Connection, seconds: float) -> None:
+        """A connection has been served, and may wait so long before it asks for more."""
+        self.settled(connection)
+        if connection in self._all:
+            self._deadlines[connection] = self._loop.time() + seconds
 
     def settled(self, connection: Connection) -> None:
         """A connection has said what it wants; its session watches over it from now on."""
-        pending = self._pending.pop(connection, None)
-        if pending is not None:
-            _decrease(self._pending_of, pending[1])
+        self._deadlines.pop(connection, None)
+        address = self._pending.pop(connection, None)
+        if address is not None:
+            _decrease(self._pending_of, address)
 
     def closed(self, connection: Connection) -> None:
         """A connection is gone."""
@@ -83,7 +93,7 @@ class Connections:
     def sweep(self) -> None:
         """Let go of connections whose time is over. To be called about once a second."""
         now = self._loop.time()
-        for connection in [connection for connection, (deadline, _) in self._pending.items() if deadline <= now]:
+        for connection in [connection for connection, deadline in self._deadlines.items() if deadline <= now]:
             connection.expire()
 
     def everyone(self) -> list[Connection]:

@@ -120,7 +120,7 @@ class HttpConnection(asyncio.Protocol):
         keep_alive = request.keep_alive and response.status != 503  # what is short may be sockets
         self._transport.write(pack_response(response, request, time.time(), keep_alive=keep_alive))
         if keep_alive:
-            self._node.connections.expect(self, KEEP_ALIVE_S)
+            self._node.connections.rests(self, KEEP_ALIVE_S)
         else:
             self._transport.close()
 
