@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 import headwater.console.app
 import headwater.openapi.app
@@ -35,6 +35,7 @@ from headwater.cluster.server import ClusterServer, serve
 from headwater.domains import services
 from headwater.domains.accounts import NewAccount
 from headwater.domains.services import Services
+from headwater.domains.users import NewUser
 from headwater.node.config import WORKER_PREFIX, WorkerConfig
 from headwater.observe import exposition
 from headwater.observe.usage import Read, UsageCollector, worker_usage
@@ -45,6 +46,8 @@ from headwater.supervisor import Supervisor
 
 FIRST_ACCOUNT = "main"
 """Name of the account that is made at the first start."""
+FIRST_OPERATOR = "operator"
+"""Name of the console's first user."""
 
 READY_S = 30.0
 """How long the workers may take until they listen; a busy machine needs a second or two."""
@@ -68,12 +71,14 @@ class Platform:
     """One node with all of its roles.
 
     first_account: the account made because the database had none; its secret is not stored anywhere in clear.
+    first_operator: the same for the console's first user.
     services: what API and commands work with, once started.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.first_account: NewAccount | None = None
+        self.first_operator: NewUser | None = None
         self.services: Services
         self._data_dir = Path(settings.data_dir).absolute()
         self._exits = contextlib.AsyncExitStack()
@@ -156,7 +161,7 @@ class Platform:
 
         for name, app in (
             ("metrics", exposition.create_app(sources)),
-            ("console", headwater.console.app.create_app()),
+            ("console", headwater.console.app.create_app(self.services, settings)),
             ("api", headwater.openapi.app.create_app(self.services)),
         ):
             address = listen_address(getattr(settings.listen, name))
@@ -164,6 +169,8 @@ class Platform:
                 await exits.enter_async_context(_web(name, app, address))
         if not await accounts.accounts():  # the last step: a start that fails must not keep a secret that nobody has seen
             self.first_account = await accounts.create(FIRST_ACCOUNT, actor=Actor("first start"))
+        if settings.listen.console and not await self.services.users.users():
+            self.first_operator = await self.services.users.create(FIRST_OPERATOR, None, actor=Actor("first start"))
 
     async def _workers_ready(self, cluster: EmbeddedCluster) -> None:
         ready = asyncio.create_task(_count_workers(cluster, len(self._supervisors)))
@@ -309,7 +316,7 @@ class _WebServer(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def _web(name: str, app: Starlette, address: tuple[str, int]) -> AsyncIterator[None]:
+async def _web(name: str, app: ASGIApp, address: tuple[str, int]) -> AsyncIterator[None]:
     """An app on its port, answering once this is entered; at the end it takes no more and finishes what it has."""
     config = uvicorn.Config(
         app,

@@ -218,6 +218,15 @@ class Usage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention_days: Annotated[int, msgspec.Meta(ge=31)] = 92
 
 
+class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The web console. proxies: addresses of proxies in front of it, whose X-Forwarded-For and X-Forwarded-Proto are believed.
+
+    Behind a proxy that speaks HTTPS, cookies are marked Secure, and sign-ins are limited by the visitor's own address.
+    """
+
+    proxies: tuple[str, ...] = ()
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration of one node.
 
@@ -243,6 +252,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     access: Access = Access()
     places: Places = Places()
     usage: Usage = Usage()
+    console: Console = Console()
 
 
 def load(

@@ -234,7 +234,7 @@ class DomainService:
 
     async def list_domains(
         self,
-        account_id: str,
+        account_id: str | None,
         *,
         search: str = "",
         search_type: str = "fuzzy_match",
@@ -245,8 +245,11 @@ class DomainService:
         page_number: int = 1,
         page_size: int = 20,
     ) -> DomainPage:
-        """The account's domains by name (DescribeLiveUserDomains); empty filters match all. Raises InvalidDomainSearchType."""
-        where: list[ColumnElement[bool]] = [Domain.account == account_id]
+        """The account's domains by name (DescribeLiveUserDomains); empty filters match all. Raises InvalidDomainSearchType.
+
+        account_id: None for an operator who looks across accounts.
+        """
+        where: list[ColumnElement[bool]] = [] if account_id is None else [Domain.account == account_id]
         if search:
             where.append(_matches(search.lower(), search_type or "fuzzy_match"))
         for column, wanted in (

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from headwater.cluster.interface import Cluster
 from headwater.domains.accounts import AccountService
+from headwater.domains.audit import AuditService
 from headwater.domains.bindings import BindingService
 from headwater.domains.claims import ClaimService
 from headwater.domains.filings import FilingService
@@ -17,6 +18,7 @@ from headwater.domains.service import DomainService
 from headwater.domains.streams import StreamService
 from headwater.domains.tickets import TicketService
 from headwater.domains.usage import UsageService
+from headwater.domains.users import UserService
 from headwater.settings import Settings
 from headwater.store.database import Database
 
@@ -35,6 +37,8 @@ class Services:
     filings: FilingService
     quota: QuotaService
     tickets: TicketService
+    users: UserService
+    audit: AuditService
 
 
 def build(database: Database, cluster: Cluster, settings: Settings, clock: Callable[[], float] = time.time) -> Services:
@@ -64,4 +68,6 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         filings=filings,
         quota=quotas,
         tickets=TicketService(database, quotas, ownership, clock),
+        users=UserService(database, clock),
+        audit=AuditService(database),
     )

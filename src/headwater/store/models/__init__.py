@@ -1,5 +1,6 @@
 """The tables, by subject; this is where the rest of the house imports them from."""
 
+from headwater.store.models.console import ConsoleSession, ConsoleUser
 from headwater.store.models.core import (
     AccessKey,
     Account,
@@ -30,6 +31,8 @@ __all__ = [
     "ApiNonce",
     "AuditEntry",
     "Base",
+    "ConsoleSession",
+    "ConsoleUser",
     "Domain",
     "DomainCount",
     "DomainDelay",
