@@ -69,7 +69,7 @@ async def test_hostile_text_stays_text(site: Site, text: str) -> None:
         ("/accounts", {"name": text}, "/accounts"),
         ("/users", {"name": text}, "/users"),
         ("/domains/batch", {"name": text, "what": "stop"}, "/domains"),
-        ("/domains/play.example.test/binding", {"other": text, "what": "bind"}, "/domains/play.example.test/binding"),
+        ("/domains/play.example.test/binding", {"other": text, "what": "ingest"}, "/domains/play.example.test/binding"),
         ("/act-for", {"account": text, "back": text}, "/domains"),
         ("/preferences", {"language": text, "theme": text, "back": text}, "/domains"),
     ):
@@ -103,12 +103,12 @@ async def test_users_of_an_account_see_that_account_alone(site: Site) -> None:
     ada, eve = await site.account("ada"), await site.account("eve")
     await site.domain(ada, "play.example.test")
     await site.domain(ada, "push.example.test", "liveEdge")
-    await site.domain(eve, "eve.example.org")
+    await site.domain(eve, "eve.example.internal")
     visitor = await site.visitor("eve")
     page = await visitor.get("/domains")
-    assert "eve.example.org" in page.text
+    assert "eve.example.internal" in page.text
     assert "example.test" not in page.html
-    own = "/domains/eve.example.org"
+    own = "/domains/eve.example.internal"
     for path in (
         "/domains/play.example.test",
         "/domains/play.example.test/urls",
@@ -123,7 +123,7 @@ async def test_users_of_an_account_see_that_account_alone(site: Site) -> None:
         assert "ada" not in page.text
     for path, data in (
         ("/domains/play.example.test/status", {"what": "delete"}),
-        ("/domains/push.example.test/binding", {"what": "bind", "other": "eve.example.org"}),
+        ("/domains/push.example.test/binding", {"what": "main", "other": "eve.example.internal"}),
         ("/domains/play.example.test/delay", {"rtmp": "short"}),
         ("/domains/batch", {"what": "delete", "name": "play.example.test"}),
         (f"/accounts/{ada}/keys", {"what": "create"}),
@@ -143,21 +143,21 @@ async def test_users_of_an_account_see_that_account_alone(site: Site) -> None:
 async def test_an_account_user_cannot_bind_anothers_domain(site: Site) -> None:
     ada, eve = await site.account("ada"), await site.account("eve")
     await site.domain(ada, "play.example.test")
-    await site.domain(eve, "push.example.org", "liveEdge")
+    await site.domain(eve, "push.example.internal", "liveEdge")
     visitor = await site.visitor("eve")
-    page = await visitor.post("/domains/push.example.org/binding", {"what": "bind", "other": "play.example.test"})
+    page = await visitor.post("/domains/push.example.internal/binding", {"what": "main", "other": "play.example.test"})
     assert "There is no such domain." in page.text
-    assert await site.services.domains.mappings(eve, "push.example.org") == []
+    assert await site.services.bindings.mappings(eve, "push.example.internal") == []
 
 
 async def test_an_operator_acts_for_an_account_and_the_log_says_who_it_was(site: Site) -> None:
     ada, eve = await site.account("ada"), await site.account("eve")
     await site.domain(ada, "play.example.test")
-    await site.domain(eve, "eve.example.org")
+    await site.domain(eve, "eve.example.internal")
     operator = await site.visitor("op")
-    assert "eve.example.org" in (await operator.get("/domains")).text
+    assert "eve.example.internal" in (await operator.get("/domains")).text
     await operator.post("/act-for", {"account": ada}, page="/domains")
-    assert "eve.example.org" not in (await operator.get("/domains")).text
+    assert "eve.example.internal" not in (await operator.get("/domains")).text
     await operator.post("/domains/play.example.test/status", {"what": "stop"}, page="/domains/play.example.test")
     (entry, *_) = await site.services.audit.entries(ada)
     assert (entry.actor, entry.action, entry.object, entry.account) == (

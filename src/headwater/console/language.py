@@ -44,7 +44,8 @@ def translate(language: Language, text: str, **values: Any) -> str:
 
 def explain(language: Language, error: DomainError) -> str:
     """What an error means, for a person; the service's own message where the catalogue does not know its code."""
-    return catalogue(language).errors.get(error.code) or error.message
+    known = catalogue(language).errors.get(error.code)
+    return f"{known} {error.detail}".strip() if known else error.message
 
 
 def negotiate(cookie: str | None, accept_language: str) -> Language:

@@ -130,19 +130,23 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
 
 
 class DomainError(Exception):
-    """A request that was refused and changed nothing. `code`, `status` (HTTP) and `message` go to the caller as they are."""
+    """A request that was refused and changed nothing. `code`, `status` (HTTP) and `message` go to the caller as they are.
 
-    def __init__(self, code: str, status: int, message: str) -> None:
+    detail: what the message says beyond the usual one of its code, "" if nothing.
+    """
+
+    def __init__(self, code: str, status: int, message: str, detail: str = "") -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.status = status
         self.message = message
+        self.detail = detail
 
 
 def error(code: Code, detail: str = "") -> DomainError:
     """The error of a code, with its usual status and message; a detail follows the message."""
     status, message = _CATALOG[code]
-    return DomainError(code, status, f"{message} {detail}" if detail else message)
+    return DomainError(code, status, f"{message} {detail}" if detail else message, detail)
 
 
 def invalid(parameter: str) -> DomainError:

@@ -26,6 +26,10 @@ TABS = (
 """Path below the domain's, text, and the types of domains that have this page."""
 
 
+OFFERED = 200
+"""Domains that a choice offers; an account with more binds by the API."""
+
+
 async def overview(visit: Visit) -> Response:
     """The basics."""
     account, domain = await _domain(visit)
@@ -47,6 +51,9 @@ async def status(visit: Visit) -> Response:
             await services.delete(account, domain.name, actor=visit.actor)
             visit.done("{name} was deleted. Remove its CNAME record from your DNS, too.", name=domain.name)
             return visit.go("/domains")
+        case "scope":
+            await services.set_scope(account, domain.name, visit.form.get("scope"), actor=visit.actor)
+            visit.done("The edge group was changed.")
         case _:
             visit.failed(visit.say("Nothing was changed."))
     return visit.back(f"/domains/{domain.name}")
@@ -55,25 +62,58 @@ async def status(visit: Visit) -> Response:
 async def binding(visit: Visit) -> Response:
     """What the domain is bound to, and what it could be bound to."""
     account, domain = await _domain(visit)
-    other = "liveVideo" if domain.type == "liveEdge" else "liveEdge"
-    offered = await visit.services.domains.list_domains(account, type_=other, region=domain.region, page_size=100)
-    bound = await visit.services.domains.mappings(account, domain.name)
-    taken = {name for name, _ in bound}
-    free = [item.name for item in offered.items if item.name not in taken]
-    return await _render(visit, "binding.html", account, domain, bound=bound, free=free, other=other)
+    related = await visit.services.bindings.mappings(account, domain.name)
+    kinds = {kind for _, kind in related}
+    taken = {domain.name, *(name for name, _ in related)}
+    main = [name for name, kind in related if kind == "vhost"]
+
+    async def free(type_: str) -> list[str]:
+        page = await visit.services.domains.list_domains(account, type_=type_, region=domain.region, page_size=OFFERED)
+        return [item.name for item in page.items if item.name not in taken]
+
+    sub = domain.type == "liveVideo" and bool(main)
+    return await _render(
+        visit,
+        "binding.html",
+        account,
+        domain,
+        main=main,
+        sub=sub,
+        ingest=[name for name, kind in related if kind == "publish"],
+        subs=[name for name, kind in related if kind == "play"],
+        free_ingest=await free("liveEdge") if domain.type == "liveVideo" and not sub else [],
+        free_streaming=[] if main else await free("liveVideo"),
+        may_be_sub=domain.type == "liveVideo" and not kinds,
+    )
 
 
 async def bind(visit: Visit) -> Response:
-    """Bind or unbind two domains."""
+    """Bind or unbind two domains. what: `ingest`, `sub` or `main` with the other domain, or the same with `un` before it."""
     account, domain = await _domain(visit)
-    other, services = visit.form.get("other"), visit.services.domains
-    push, pull = (domain.name, other) if domain.type == "liveEdge" else (other, domain.name)
-    if visit.form.get("what") == "unbind":
-        await services.unmap(account, push, pull, actor=visit.actor)
-        visit.done("{push} is no longer bound to {pull}.", push=push, pull=pull)
-    else:
-        await services.map(account, push, pull, actor=visit.actor)
-        visit.done("{push} is now bound to {pull}: what is pushed there can be played here.", push=push, pull=pull)
+    other, services, what = visit.form.get("other"), visit.services.bindings, visit.form.get("what")
+    edge = domain.type == "liveEdge"
+    match what.removeprefix("un"):
+        case "main" if edge:
+            push, pull, kind = domain.name, other, "ingest"
+        case "ingest":
+            push, pull, kind = other, domain.name, "ingest"
+        case "main":
+            push, pull, kind = domain.name, other, "sub"
+        case _:
+            push, pull, kind = other, domain.name, "sub"
+    match kind, what.startswith("un"):
+        case "ingest", False:
+            await services.map(account, push, pull, actor=visit.actor)
+            visit.done("{push} is now bound to {pull}: what is pushed there can be played here.", push=push, pull=pull)
+        case "ingest", True:
+            await services.unmap(account, push, pull, actor=visit.actor)
+            visit.done("{push} is no longer bound to {pull}.", push=push, pull=pull)
+        case "sub", False:
+            await services.map_play(account, push, pull, actor=visit.actor)
+            visit.done("{push} now plays the streams of {pull}.", push=push, pull=pull)
+        case _:
+            await services.unmap_play(account, push, pull, actor=visit.actor)
+            visit.done("{push} no longer plays the streams of {pull}.", push=push, pull=pull)
     return visit.go(f"/domains/{domain.name}/binding")
 
 
@@ -132,7 +172,7 @@ async def _domain(visit: Visit) -> tuple[str, DomainRecord]:
 
 async def _render(visit: Visit, template: str, account: str, domain: DomainRecord, **values: Any) -> Response:
     owner = None if visit.account else await visit.services.accounts.account(account)
-    related = await visit.services.domains.mappings(account, domain.name)
+    related = await visit.services.bindings.mappings(account, domain.name)
     return visit.render(template, domain=domain, owner=owner, related=related, tabs=TABS, **values)
 
 
