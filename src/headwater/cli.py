@@ -51,8 +51,18 @@ def main() -> None:
 
 
 @app.command()
-def up(config: Config = None, data_dir: DataDir = None, sets: Sets = None) -> None:
+def up(
+    config: Config = None,
+    data_dir: DataDir = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=0, help="Media worker processes; 0 means one for each core (setting workers)."),
+    ] = None,
+    sets: Sets = None,
+) -> None:
     """Run every role on this machine until Ctrl-C; prints `ready` when every listener answers."""
+    if workers is not None:
+        sets = [*(sets or ()), f"workers={workers}"]
     settings = _settings(config, data_dir, sets, process="main")
     from headwater import platform
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import datetime
 import fcntl
+import functools
 import os
 import resource
 import shutil
@@ -29,7 +30,10 @@ from starlette.types import ASGIApp
 import headwater.console.app
 import headwater.openapi.app
 from headwater import tls
+from headwater.access import presence
+from headwater.access.presence import STREAM_PREFIX
 from headwater.cluster.embedded import EmbeddedCluster
+from headwater.cluster.interface import Cluster, Conflict
 from headwater.cluster.metrics import store_families
 from headwater.cluster.server import ClusterServer, serve
 from headwater.domains import services
@@ -82,7 +86,7 @@ class Platform:
         self.services: Services
         self._data_dir = Path(settings.data_dir).absolute()
         self._exits = contextlib.AsyncExitStack()
-        self._supervisors: list[Supervisor] = []
+        self.supervisors: list[Supervisor] = []
 
     async def start(self) -> None:
         """Start every part. Raises PlatformError and SettingsError; what was started by then is stopped again."""
@@ -98,7 +102,7 @@ class Platform:
 
     def hurry(self) -> None:
         """Do not wait for connections any longer."""
-        for supervisor in self._supervisors:
+        for supervisor in self.supervisors:
             supervisor.hurry()
 
     async def _start(self) -> None:
@@ -132,11 +136,14 @@ class Platform:
 
         readers: list[Read] = []
         sources = [exposition.Source(lambda: store_families(cluster))]
-        for index in range(settings.workers):
+        node = socket.gethostname()
+        workers = settings.workers or len(os.sched_getaffinity(0))
+        for index in range(workers):
             internal_socket = str(run_dir / f"worker-{index}.sock")
             config = WorkerConfig(
-                node=socket.gethostname(),
+                node=node,
                 index=index,
+                workers=workers,
                 settings=msgspec.structs.replace(settings, database=""),  # a worker has no business with the database
                 cluster_socket=str(cluster_socket),
                 internal_socket=internal_socket,
@@ -145,12 +152,13 @@ class Platform:
             )
             sources.append(exposition.worker_source(index, internal_socket))
             readers.append(worker_usage(internal_socket))
-            self._supervisors.append(
+            self.supervisors.append(
                 Supervisor(
                     f"worker-{index}",
                     (sys.executable, "-m", "headwater.node"),
                     msgspec.json.encode(config) + b"\n",
                     settings.drain_s,
+                    on_exit=functools.partial(forget_worker, cluster, node, index),
                 )
             )
         exits.push_async_callback(self._stop_workers)
@@ -173,19 +181,19 @@ class Platform:
             self.first_operator = await self.services.users.create(FIRST_OPERATOR, None, actor=Actor("first start"))
 
     async def _workers_ready(self, cluster: EmbeddedCluster) -> None:
-        ready = asyncio.create_task(_count_workers(cluster, len(self._supervisors)))
-        ends: list[asyncio.Future[Any]] = [ready, *(supervisor.first_exit for supervisor in self._supervisors)]
+        ready = asyncio.create_task(_count_workers(cluster, len(self.supervisors)))
+        ends: list[asyncio.Future[Any]] = [ready, *(supervisor.first_exit for supervisor in self.supervisors)]
         await asyncio.wait(ends, timeout=READY_S, return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
             return ready.result()
         ready.cancel()
-        ended = next((supervisor for supervisor in self._supervisors if supervisor.first_exit.done()), None)
+        ended = next((supervisor for supervisor in self.supervisors if supervisor.first_exit.done()), None)
         if ended is None:
             raise PlatformError(f"the media workers were not ready within {READY_S:g} s")
         raise PlatformError(f"{ended.name} ended at its start; its own message stands above")
 
     async def _stop_workers(self) -> None:
-        await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
+        await asyncio.gather(*(supervisor.stop() for supervisor in self.supervisors))
 
 
 async def run(settings: Settings, session: Callable[[Platform], Coroutine[Any, Any, T]]) -> T | None:
@@ -208,7 +216,7 @@ async def run(settings: Settings, session: Callable[[Platform], Coroutine[Any, A
 
     async def live() -> T:
         await platform.start()
-        log.info("node ready", data_dir=settings.data_dir, workers=settings.workers)
+        log.info("node ready", data_dir=settings.data_dir, workers=len(platform.supervisors))
         return await session(platform)
 
     living = asyncio.create_task(live())
@@ -233,6 +241,19 @@ def raise_file_limit() -> None:
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     log.info("open files allowed", files=hard, before=soft)
+
+
+async def forget_worker(cluster: Cluster, node: str, index: int) -> None:
+    """A worker has ended: take back what it had announced at once, without waiting for its lease to lapse.
+
+    So its publishers can come back to any other worker, and viewers are not sent to it in vain.
+    """
+    await cluster.delete(f"{WORKER_PREFIX}{node}/{index}")
+    for entry in await cluster.list(STREAM_PREFIX):
+        stream = presence.decode(entry.value)
+        if (stream.node, stream.worker) == (node, index):
+            with contextlib.suppress(Conflict):
+                await cluster.delete(entry.key, expect_revision=entry.revision)
 
 
 async def _count_workers(cluster: EmbeddedCluster, wanted: int) -> None:

@@ -48,6 +48,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first_packet_s: how long a new connection may take to say what it wants: RTMP handshake and command, HTTP request.
     publisher_silence_s: a publisher that sends nothing for so long is ended (reference media-plane 5.2: 10 s).
     takeover_after_s: a second push of a live name takes over once the first has been silent for so long.
+    unknown_stream_wait_s: how long a request for a stream that nobody publishes waits for its publisher before it gets its
+        404: players often start in the same moment as the encoder. 0 answers at once.
     viewer_stalled_s: a viewer whose socket took nothing for so long is ended.
     """
 
@@ -56,6 +58,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first_packet_s: Positive = 10.0
     publisher_silence_s: Positive = 10.0
     takeover_after_s: Positive = 3.0
+    unknown_stream_wait_s: NotNegative = 1.0
     viewer_stalled_s: Positive = 30.0
 
 
@@ -232,14 +235,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     data_dir: database, key file, run-time sockets.
     database: a URL such as `postgresql://user:password@host/name`; empty: the SQLite file in data_dir, enough for one machine.
-    workers: media worker processes.
+    workers: media worker processes; 0 means one for each core.
     public_host: the address or name that ready-made URLs show when a domain name does not resolve.
     drain_s: how long a stopping node waits for its connections to take their last bytes.
     """
 
     data_dir: str = "./data"
     database: str = ""
-    workers: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
+    workers: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
     public_host: str = "127.0.0.1"
     drain_s: NotNegative = 5.0
     listen: Listen = Listen()
