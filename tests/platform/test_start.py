@@ -74,7 +74,7 @@ def test_a_start_that_fails_makes_no_account_whose_key_nobody_saw(tmp_path: Path
         (tmp_path / name).write_text("garbage")
     data = tmp_path / "data"
     line = complaint(up(data, **{"tls.certificate": str(tmp_path / "certificate"), "tls.key": str(tmp_path / "key")}))
-    assert "worker-0" in line
+    assert "worker-" in line
     command = [sys.executable, "-m", "headwater", "account", "list", "--json", "--data-dir", str(data)]
     assert json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout) == []
 
