@@ -26,6 +26,7 @@ IGNORED = {"CheckUrl"}
 PUSH, PLAY, BARE = "push.shapes.test", "play.shapes.test", "bare.shapes.test"
 STREAM = {"DomainName": PUSH, "AppName": "live", "StreamName": "cam", "LiveStreamType": "publisher"}
 SPAN = {"StartTime": format_time(time.time() - 600), "EndTime": format_time(time.time() + 600)}
+RESOURCE = {"ResourceType": "DOMAIN", "ResourceId.1": PLAY}
 FUNCTION = json.dumps([{"functionName": "range", "functionArgs": [{"argName": "enable", "argValue": "on"}]}])
 
 CALLS: list[tuple[str, dict[str, str]]] = [
@@ -43,6 +44,12 @@ CALLS: list[tuple[str, dict[str, str]]] = [
     ("BatchDeleteLiveDomainConfigs", {"DomainNames": PLAY, "FunctionNames": "range"}),
     ("SetLiveStreamDelayConfig", {"DomainName": PLAY, "HlsDelay": "9"}),
     ("DescribeLiveStreamDelayConfig", {"DomainName": PLAY}),
+    ("TagLiveResources", {**RESOURCE, "Tag.1.Key": "team", "Tag.1.Value": "sports"}),
+    ("DescribeLiveTagResources", RESOURCE),
+    ("ListLiveTagResources", RESOURCE),
+    ("DescribeLiveUserTags", {}),
+    ("UnTagLiveResources", {**RESOURCE, "TagKey.1": "other"}),
+    ("ChangeLiveDomainResourceGroup", {"DomainName": PLAY, "NewResourceGroupId": "rg-shapes"}),
     ("DescribeLiveStreamsOnlineList", {"DomainName": PLAY}),
     ("DescribeLiveStreamsPublishList", {"DomainName": PLAY, **SPAN}),
     ("DescribeLiveDomainBpsData", {"DomainName": PLAY}),

@@ -15,6 +15,7 @@ Code = Literal[
     "DomainOwnerVerifyFail",
     "DomainRegionMismatch",
     "DomainTraffic.ExceedThreshold",
+    "Duplicate.TagKey",
     "EntityAlreadyExists.Account",
     "EntityAlreadyExists.User",
     "EntityNotExist.AccessKey",
@@ -42,6 +43,8 @@ Code = Literal[
     "InvalidPushDomain",
     "InvalidResumeTime.Malformed",
     "InvalidStartTime.Malformed",
+    "InvalidTagKey.Malformed",
+    "InvalidTagValue.Malformed",
     "InvalidTicket.Closed",
     "InvalidTimeSpan",
     "InvalidUserName.Malformed",
@@ -50,6 +53,7 @@ Code = Literal[
     "QuotaExceeded.AccessKey",
     "QuotaExceeded.Blacklist",
     "QuotaExceeded.Domain",
+    "QuotaExceeded.Tag",
     "QuotaExceeded.Ticket",
     "QuotaIncrease.BandwidthTooLow",
     "Schedule.NotFound",
@@ -61,7 +65,7 @@ Code = Literal[
 # Reference control-plane 1.7, 2.2, 3, 7.2 and 8. Ours, where the service's own code is not known: DomainMapping.NotFound,
 # DomainRegionMismatch, PushDomainAlreadyMapped, QuotaExceeded.Domain, InvalidFunctions.*, InvalidStartTime.*, InvalidEndTime.*,
 # InvalidTimeSpan, DomainOwnerConflict, QuotaExceeded.Ticket, QuotaIncrease.*, InvalidCsv.*, InvalidTicket.*, EntityNotExist.*
-# and what concerns accounts, their keys and the console's users.
+# and what concerns accounts, their keys and the console's users, and tags.
 _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "ConfigAlreadyExists": (400, "Config has already exist."),
     "ConfigNotFound": (404, "The specified configid does not exist."),
@@ -79,6 +83,7 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
         400,
         "not allowed to do this operation because the last day traffic exceeds the threshold",
     ),
+    "Duplicate.TagKey": (400, "A tag key is given more than once."),
     "EntityAlreadyExists.Account": (400, "The specified account already exists."),
     "EntityAlreadyExists.User": (400, "The specified console user already exists."),
     "EntityNotExist.AccessKey": (404, "The specified access key does not exist."),
@@ -107,6 +112,8 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "InvalidResumeTime.Malformed": (400, "Specified parameter ResumeTime is not valid."),
     "InvalidStartTime.Malformed": (400, "Specified parameter StartTime is not valid."),
     "InvalidTicket.Closed": (400, "The specified ticket has been answered or withdrawn already."),
+    "InvalidTagKey.Malformed": (400, "The specified tag key is not valid."),
+    "InvalidTagValue.Malformed": (400, "The specified tag value is not valid."),
     "InvalidTimeSpan": (400, "The time span between StartTime and EndTime exceeds the limit."),
     "InvalidUserName.Malformed": (
         400,
@@ -117,6 +124,7 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "QuotaExceeded.AccessKey": (400, "The number of access keys has reached the limit of the account."),
     "QuotaExceeded.Blacklist": (400, "Exceed max blacklist count limit"),
     "QuotaExceeded.Domain": (400, "The number of domains has reached the quota of the account."),
+    "QuotaExceeded.Tag": (400, "A domain can have 20 tags."),
     "QuotaExceeded.Ticket": (400, "The number of open tickets has reached the limit of the account."),
     "QuotaIncrease.BandwidthTooLow": (
         400,

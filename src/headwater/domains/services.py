@@ -16,6 +16,7 @@ from headwater.domains.ownership import OwnershipService
 from headwater.domains.quota import QuotaService
 from headwater.domains.service import DomainService
 from headwater.domains.streams import StreamService
+from headwater.domains.tags import TagService
 from headwater.domains.tickets import TicketService
 from headwater.domains.usage import UsageService
 from headwater.domains.users import UserService
@@ -30,6 +31,7 @@ class Services:
     accounts: AccountService
     domains: DomainService
     streams: StreamService
+    tags: TagService
     usage: UsageService
     bindings: BindingService
     ownership: OwnershipService
@@ -61,6 +63,7 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         accounts=AccountService(database, clock),
         domains=domains,
         streams=StreamService(database, cluster, domains.publisher, clock),
+        tags=TagService(database, clock),
         usage=usage,
         bindings=BindingService(database, domains.publisher, clock),
         ownership=ownership,

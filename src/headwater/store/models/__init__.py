@@ -23,6 +23,7 @@ from headwater.store.models.product import (
     Ticket,
     TicketMessage,
 )
+from headwater.store.models.tags import DomainTag
 from headwater.store.models.usage import UsagePoint
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "DomainFunction",
     "DomainMapping",
     "DomainRoot",
+    "DomainTag",
     "IcpFiling",
     "NameClaim",
     "PlayMapping",
