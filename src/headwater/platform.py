@@ -31,10 +31,12 @@ import headwater.console.app
 import headwater.openapi.app
 from headwater import tls
 from headwater.access import presence
+from headwater.access.places import Places, PlacesError
 from headwater.access.presence import STREAM_PREFIX
 from headwater.cluster.embedded import EmbeddedCluster
 from headwater.cluster.interface import Cluster, Conflict
 from headwater.cluster.metrics import store_families
+from headwater.cluster.nodes import NodeAnnouncer, own_presence
 from headwater.cluster.server import ClusterServer, serve
 from headwater.domains import services
 from headwater.domains.accounts import NewAccount
@@ -42,6 +44,7 @@ from headwater.domains.services import Services
 from headwater.domains.users import NewUser
 from headwater.node.config import WORKER_PREFIX, WorkerConfig
 from headwater.observe import exposition
+from headwater.observe.machine import MachineLoad
 from headwater.observe.usage import Read, UsageCollector, worker_usage
 from headwater.settings import Listen, Settings, listen_address
 from headwater.store.crypto import SecretsError
@@ -112,6 +115,12 @@ class Platform:
         _check_free(settings.listen)
         certificate, key = tls.certificate(settings.tls, self._data_dir / "tls", datetime.datetime.now(datetime.UTC))
         run_dir = exits.enter_context(_run_folder(self._data_dir))
+        node = settings.node.id or socket.gethostname()
+        try:
+            places = Places(settings.places)
+        except PlacesError as error:
+            raise PlatformError(str(error)) from error
+        exits.callback(places.close)
 
         try:
             database = await Database.of(settings)
@@ -131,6 +140,7 @@ class Platform:
         await exits.enter_async_context(_background(streams.run_purge))
         await exits.enter_async_context(_background(self.services.domains.run_settling))
         await exits.enter_async_context(_background(self.services.domains.run_filing_checks))
+        await exits.enter_async_context(_background(self.services.nodes.run))
 
         await exits.enter_async_context(_background(self.services.usage.run_purge))
 
@@ -166,6 +176,9 @@ class Platform:
         collector = UsageCollector(readers, self.services.usage.record)
         exits.push_async_callback(collector.collect)  # what came since the last time, while the workers still answer
         await exits.enter_async_context(_background(collector.run))
+        load = MachineLoad(settings.node.capacity_mbps).look
+        announcer = NodeAnnouncer(cluster, own_presence(node, settings, places), f"{WORKER_PREFIX}{node}/", load)
+        await exits.enter_async_context(_background(announcer.run))
 
         for name, app in (
             ("metrics", exposition.create_app(sources)),

@@ -11,7 +11,7 @@ import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -187,6 +187,27 @@ class Domains(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     icp: Icp = Icp()
 
 
+class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """This machine as the others and DNS see it ([docs/dns.md](docs/dns.md)).
+
+    id: unique among the nodes. Empty: the host name.
+    region: one of `domains.regions`, or any other name that the operator's table of networks uses.
+    latitude, longitude: degrees, north and east positive. Without them the country of the first public address is taken.
+    addresses: public IPv4 and IPv6 addresses that DNS answers with. Empty: `public_host`, if that is an address.
+    edge_group: `domestic` (mainland China) or `overseas`. Empty: the node serves domains of every edge group, for
+        installations that do not part the two.
+    capacity_mbps: what the network can send; clients are spread in proportion.
+    """
+
+    id: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9._-]{0,253}\Z")] = ""
+    region: str = ""
+    latitude: Annotated[float, msgspec.Meta(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, msgspec.Meta(ge=-180, le=180)] | None = None
+    addresses: tuple[str, ...] = ()
+    edge_group: Literal["", "domestic", "overseas"] = ""
+    capacity_mbps: PositiveInt = 1000
+
+
 class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the operator says of the addresses on either end of a connection, for the rules of who may push and play.
 
@@ -253,6 +274,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log: Log = Log()
     domains: Domains = Domains()
     access: Access = Access()
+    node: Node = Node()
     places: Places = Places()
     usage: Usage = Usage()
     console: Console = Console()
@@ -287,6 +309,8 @@ def load(
         _check_address("access.staging_addresses", address, ipaddress.ip_address)
     for name in Listen.__struct_fields__:
         listen_address(getattr(settings.listen, name), f"listen.{name}")
+    for address in settings.node.addresses:
+        _check_address("node.addresses", address, ipaddress.ip_address)
     return settings
 
 

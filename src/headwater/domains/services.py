@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from headwater.cluster.interface import Cluster
+from headwater.cluster.nodes import NodeList
 from headwater.domains.accounts import AccountService
 from headwater.domains.audit import AuditService
 from headwater.domains.bindings import BindingService
@@ -41,6 +42,7 @@ class Services:
     tickets: TicketService
     users: UserService
     audit: AuditService
+    nodes: NodeList
 
 
 def build(database: Database, cluster: Cluster, settings: Settings, clock: Callable[[], float] = time.time) -> Services:
@@ -73,4 +75,5 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         tickets=TicketService(database, quotas, ownership, clock),
         users=UserService(database, clock),
         audit=AuditService(database),
+        nodes=NodeList(cluster),
     )
