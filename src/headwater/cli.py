@@ -17,7 +17,6 @@ from headwater.settings import Settings, SettingsError, load
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from headwater.domains.users import NewUser
     from headwater.platform import Platform
     from headwater.store.database import Database
 
@@ -31,11 +30,7 @@ app = typer.Typer(
 )
 account_app = typer.Typer(help="Accounts and their access keys.", no_args_is_help=True)
 url_app = typer.Typer(help="Signed and ready-made URLs.", no_args_is_help=True)
-console_app = typer.Typer(help="The web console.", no_args_is_help=True)
-user_app = typer.Typer(help="Users of the web console. All of this works while the server runs.", no_args_is_help=True)
 app.add_typer(account_app, name="account")
-app.add_typer(console_app, name="console")
-console_app.add_typer(user_app, name="user")
 app.add_typer(url_app, name="url")
 app.command("load")(load_command)
 
@@ -51,18 +46,8 @@ def main() -> None:
 
 
 @app.command()
-def up(
-    config: Config = None,
-    data_dir: DataDir = None,
-    workers: Annotated[
-        int | None,
-        typer.Option("--workers", min=0, help="Media worker processes; 0 means one for each core (setting workers)."),
-    ] = None,
-    sets: Sets = None,
-) -> None:
+def up(config: Config = None, data_dir: DataDir = None, sets: Sets = None) -> None:
     """Run every role on this machine until Ctrl-C; prints `ready` when every listener answers."""
-    if workers is not None:
-        sets = [*(sets or ()), f"workers={workers}"]
     settings = _settings(config, data_dir, sets, process="main")
     from headwater import platform
 
@@ -72,11 +57,6 @@ def up(
             print(f"account {account.name} was made ({account.account_id}); its access key is shown only this once:")
             print(f"  access_key_id     {account.access_key_id}")
             print(f"  access_key_secret {account.access_key_secret}")
-        operator = running.first_operator
-        if operator is not None:
-            print("the console's first user was made; the password is shown only this once:")
-            print(f"  user     {operator.name}")
-            print(f"  password {operator.password}")
         print("ready", flush=True)
         await asyncio.Event().wait()
 
@@ -134,77 +114,6 @@ def account_list(config: Config = None, data_dir: DataDir = None, json: Json = F
         return
     for account in accounts:
         print(f"{account.id}  {account.name}")
-
-
-@user_app.command("create")
-def user_create(
-    name: str,
-    account: Annotated[
-        str | None, typer.Option("--account", help="Name or id of the account that the user sees (default: an operator).")
-    ] = None,
-    config: Config = None,
-    data_dir: DataDir = None,
-    json: Json = False,
-) -> None:
-    """Make a user of the console; the password is shown only once and must be changed at the first sign-in."""
-    from headwater.domains.users import UserService
-    from headwater.store.database import Actor
-
-    settings = _settings(config, data_dir, None, process="cli")
-
-    async def make(database: Database) -> NewUser:
-        account_id = None if account is None else await _account_id(database, account)
-        return await UserService(database).create(name, account_id, actor=Actor("command line"))
-
-    _print_user(_with_database(settings, make), json)
-
-
-@user_app.command("reset")
-def user_reset(name: str, config: Config = None, data_dir: DataDir = None, json: Json = False) -> None:
-    """Give a user a new password, which is shown only once; all sessions of the user end."""
-    from headwater.domains.users import UserService
-    from headwater.store.database import Actor
-
-    settings = _settings(config, data_dir, None, process="cli")
-    made = _with_database(settings, lambda database: UserService(database).reset_password(name, actor=Actor("command line")))
-    _print_user(made, json)
-
-
-@user_app.command("list")
-def user_list(config: Config = None, data_dir: DataDir = None, json: Json = False) -> None:
-    """List the users."""
-    from headwater.domains.users import UserService
-
-    settings = _settings(config, data_dir, None, process="cli")
-    users = _with_database(settings, lambda database: UserService(database).users())
-    if json:
-        print(msgspec.json.encode(users).decode())
-        return
-    for user in users:
-        state = "  disabled" if user.disabled else ""
-        print(f"{user.name:<20} {user.account or 'operator'}{state}")
-
-
-@user_app.command("disable")
-def user_disable(name: str, config: Config = None, data_dir: DataDir = None) -> None:
-    """Lock a user out; all sessions of the user end."""
-    _set_user_disabled(name, True, config, data_dir)
-
-
-@user_app.command("enable")
-def user_enable(name: str, config: Config = None, data_dir: DataDir = None) -> None:
-    """Let a user sign in again."""
-    _set_user_disabled(name, False, config, data_dir)
-
-
-@user_app.command("delete")
-def user_delete(name: str, config: Config = None, data_dir: DataDir = None) -> None:
-    """Forget a user."""
-    from headwater.domains.users import UserService
-    from headwater.store.database import Actor
-
-    settings = _settings(config, data_dir, None, process="cli")
-    _with_database(settings, lambda database: UserService(database).delete(name, actor=Actor("command line")))
 
 
 @url_app.command("sign")
@@ -317,33 +226,6 @@ def _with_database(settings: Settings, use: Callable[[Database], Coroutine[Any, 
         _fail(f"{error.code}: {error.message}")
     except (SecretsError, DatabaseUnusableError, OSError) as error:
         _fail(str(error))
-
-
-async def _account_id(database: Database, name_or_id: str) -> str:
-    """Raises EntityNotExist.Account."""
-    from headwater.domains.accounts import AccountService
-    from headwater.domains.errors import error
-
-    for account in await AccountService(database).accounts():
-        if name_or_id in (account.id, account.name):
-            return account.id
-    raise error("EntityNotExist.Account")
-
-
-def _set_user_disabled(name: str, disabled: bool, config: Path | None, data_dir: str | None) -> None:
-    from headwater.domains.users import UserService
-    from headwater.store.database import Actor
-
-    settings = _settings(config, data_dir, None, process="cli")
-    _with_database(settings, lambda database: UserService(database).set_disabled(name, disabled, actor=Actor("command line")))
-
-
-def _print_user(made: NewUser, json: bool) -> None:
-    if json:
-        print(msgspec.json.encode(made).decode())
-        return
-    print(f"user     {made.name} ({made.account_id or 'operator'})")
-    print(f"password {made.password}")
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:

@@ -253,16 +253,18 @@ async def test_unknown_functions_are_kept_word_for_word(world: World) -> None:
 async def test_multiple_functions_grow_and_are_updated_by_their_config_id(world: World) -> None:
     await add(world, PLAY)
     for path in ("/a", "/b"):
-        await world.domains.set_functions(world.account, [PLAY], wire("path_based_ttl_set", path=path), actor=world.actor)
+        await world.domains.set_functions(
+            world.account, [PLAY], wire("path_based_ttl_set", path=path, ttl="60"), actor=world.actor
+        )
     one, two = await world.domains.functions(world.account, PLAY, ["path_based_ttl_set"])
-    update = wire("path_based_ttl_set", config_id=one.config_id, path="/c")
+    update = wire("path_based_ttl_set", config_id=one.config_id, path="/c", ttl="60")
     await world.domains.set_functions(world.account, [PLAY], update, actor=world.actor)
     functions = await world.domains.functions(world.account, PLAY, ["path_based_ttl_set"])
     assert [(f.config_id, f.args) for f in functions] == [
-        (one.config_id, (("path", "/c"),)),
-        (two.config_id, (("path", "/b"),)),
+        (one.config_id, (("path", "/c"), ("ttl", "60"))),
+        (two.config_id, (("path", "/b"), ("ttl", "60"))),
     ]
-    for wrong in (wire("path_based_ttl_set", config_id=9999), wire("error_page", config_id=one.config_id)):
+    for wrong in (wire("some_future", config_id=9999), wire("other_future", config_id=one.config_id)):
         for dry_run in (True, False):
             fault = await refused(world.domains.set_functions(world.account, [PLAY], wrong, dry_run=dry_run, actor=world.actor))
             assert (fault.code, fault.status) == ("ConfigNotFound", 404)

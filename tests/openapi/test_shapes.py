@@ -26,7 +26,7 @@ IGNORED = {"CheckUrl"}
 PUSH, PLAY, BARE = "push.shapes.test", "play.shapes.test", "bare.shapes.test"
 STREAM = {"DomainName": PUSH, "AppName": "live", "StreamName": "cam", "LiveStreamType": "publisher"}
 SPAN = {"StartTime": format_time(time.time() - 600), "EndTime": format_time(time.time() + 600)}
-RESOURCE = {"ResourceType": "DOMAIN", "ResourceId.1": PLAY}
+STAGED = "the id of what is staged"
 FUNCTION = json.dumps([{"functionName": "range", "functionArgs": [{"argName": "enable", "argValue": "on"}]}])
 
 CALLS: list[tuple[str, dict[str, str]]] = [
@@ -42,14 +42,15 @@ CALLS: list[tuple[str, dict[str, str]]] = [
     ("BatchSetLiveDomainConfigs", {"DomainNames": PLAY, "Functions": FUNCTION}),
     ("DescribeLiveDomainConfigs", {"DomainName": PLAY, "FunctionNames": "aliauth,range"}),
     ("BatchDeleteLiveDomainConfigs", {"DomainNames": PLAY, "FunctionNames": "range"}),
+    ("SetLiveDomainStagingConfig", {"DomainName": PLAY, "Functions": FUNCTION}),
+    ("DescribeLiveDomainStagingConfig", {"DomainName": PLAY, "FunctionNames": "range"}),
+    ("PublishLiveStagingConfigToProduction", {"DomainName": PLAY, "FunctionName": "range"}),
+    ("SetLiveDomainStagingConfig", {"DomainName": PLAY, "Functions": FUNCTION}),
+    ("RollbackLiveStagingConfig", {"DomainName": PLAY, "FunctionName": "range"}),
+    ("SetLiveDomainStagingConfig", {"DomainName": PLAY, "Functions": FUNCTION}),
+    ("DeleteLiveSpecificStagingConfig", {"DomainName": PLAY, "ConfigId": STAGED}),
     ("SetLiveStreamDelayConfig", {"DomainName": PLAY, "HlsDelay": "9"}),
     ("DescribeLiveStreamDelayConfig", {"DomainName": PLAY}),
-    ("TagLiveResources", {**RESOURCE, "Tag.1.Key": "team", "Tag.1.Value": "sports"}),
-    ("DescribeLiveTagResources", RESOURCE),
-    ("ListLiveTagResources", RESOURCE),
-    ("DescribeLiveUserTags", {}),
-    ("UnTagLiveResources", {**RESOURCE, "TagKey.1": "other"}),
-    ("ChangeLiveDomainResourceGroup", {"DomainName": PLAY, "NewResourceGroupId": "rg-shapes"}),
     ("DescribeLiveStreamsOnlineList", {"DomainName": PLAY}),
     ("DescribeLiveStreamsPublishList", {"DomainName": PLAY, **SPAN}),
     ("DescribeLiveDomainBpsData", {"DomainName": PLAY}),
@@ -89,8 +90,15 @@ def answers(api_server: ApiServer) -> dict[str, tuple[dict[str, Any], ElementTre
         )
         api_server.do(api_server.cluster.put(presence.stream_key(PLAY, "live", "cam"), presence.encode(item)))
         api_server.do(api_server.services.streams._open(item))
-        found_json = {action: call_v3(action, parameters) for action, parameters in CALLS}
-        found_xml = {action: call_v1(action, parameters) for action, parameters in CALLS}
+
+        def filled(parameters: dict[str, str]) -> dict[str, str]:
+            if STAGED not in parameters.values():
+                return parameters
+            staged = call_v3("DescribeLiveDomainStagingConfig", {"DomainName": PLAY, "FunctionNames": "range"})
+            return {**parameters, "ConfigId": staged["DomainConfigs"][0]["ConfigId"]}
+
+        found_json = {action: call_v3(action, filled(parameters)) for action, parameters in CALLS}
+        found_xml = {action: call_v1(action, filled(parameters)) for action, parameters in CALLS}
     return {action: (found_json[action], found_xml[action]) for action, _ in CALLS}
 
 

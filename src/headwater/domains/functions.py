@@ -1,19 +1,21 @@
-"""Domain functions as customers set them (BatchSetLiveDomainConfigs): parsed, checked where we enforce them, else kept as is.
+"""Domain functions as customers set them (BatchSetLiveDomainConfigs): parsed, checked as the table says, stored word for word.
 
-Reference control-plane 4. Enforced: `aliauth` (URL signing) and our own `headwater_live` (how a streaming domain treats its
-streams and viewers); every other function is stored word for word and round-trips.
+Reference control-plane 4. What they mean for a media node: `domains.access_functions`, and here for `aliauth` (URL signing) and
+our own `headwater_live` (how a streaming domain treats its streams and viewers).
 """
 
 from __future__ import annotations
 
 import secrets
 import string
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
 
 from headwater.access.policy import DomainType, Session, Signing
-from headwater.domains.errors import error
+from headwater.domains.errors import DomainError, error, invalid
+from headwater.domains.function_table import KNOWN, bad_argument
 
 ALIAUTH: Final = "aliauth"
 HEADWATER_LIVE: Final = "headwater_live"
@@ -31,22 +33,6 @@ VALIDITY_MAX_S = 10 * 366 * 86400
 VALIDITY_DEFAULT_S = 1800
 KEY_LENGTHS = range(16, 33)
 """Characters of a signing key (reference control-plane 4.1)."""
-
-MULTIPLE: Final = frozenset(
-    {
-        "error_page",
-        "filetype_based_ttl_set",
-        "filetype_force_ttl_code",
-        "host_redirect",
-        "origin_response_header",
-        "path_based_ttl_set",
-        "path_force_ttl_code",
-        "set_req_header",
-        "set_resp_header",
-        "tmd_signature",
-    }
-)
-"""Functions that may stand several times on a domain (reference control-plane 4.1, 4.2); all others replace themselves."""
 
 _SIGNING_ON = frozenset({"type_a", "req_auth"})
 """Values of auth_type that switch signing on: `req_auth` stands in a sample of the service and can mean nothing else."""
@@ -96,13 +82,46 @@ def parse(text: str) -> list[FunctionSetting]:
 
 
 def check(setting: FunctionSetting, domain_type: DomainType) -> None:
-    """Raises InvalidArgValue.Malformed for what we enforce and could not, IllegalOperation for the wrong kind of domain."""
-    if setting.name == ALIAUTH:
-        signing(setting.args)
-    elif setting.name == HEADWATER_LIVE:
-        if domain_type != "liveVideo":
-            raise error("IllegalOperation")
-        session(setting.args)
+    """Raises InvalidArgValue.Malformed for an argument that means nothing, IllegalOperation for the wrong kind of domain."""
+    known = KNOWN.get(setting.name)
+    if known is None:
+        return
+    if known.streaming_only and domain_type != "liveVideo":
+        raise error("IllegalOperation", f"{setting.name} is for streaming domains.")
+    argument = bad_argument(setting.name, dict(setting.args))
+    if argument is not None:
+        raise _bad(setting.name, argument)
+    match setting.name:
+        case "aliauth":
+            signing(setting.args)
+        case "headwater_live":
+            session(setting.args)
+        case "https_tls_version":
+            values = dict(setting.args)
+            if all(values.get(version) == "off" for version in ("tls12", "tls13")):
+                raise _bad(setting.name, "tls12")
+        case "headwater_access":
+            if {"regions_denied", "regions_allowed"} <= {name for name, value in setting.args if value}:
+                raise _bad(setting.name, "regions_allowed")
+        case "cdn_remote_auth":
+            values = dict(setting.args)
+            if values.get("enable") == "on" and not values.get("remote_auth_addr"):
+                raise _bad(setting.name, "remote_auth_addr")
+
+
+def check_exclusion(setting: FunctionSetting, others: Mapping[str, Args]) -> None:
+    """Raises ConfigConflict if another function of the domain excludes this one. others: the domain's functions by name."""
+    known = KNOWN.get(setting.name)
+    if known is None or known.excludes not in others:
+        return
+    if switched_off(setting.args) or switched_off(others[known.excludes]):
+        return
+    raise error("ConfigConflict", f"Delete {known.excludes} first.")
+
+
+def switched_off(args: Args) -> bool:
+    """Whether a function stands there without effect."""
+    return ("enable", "off") in args
 
 
 def signing(args: Args) -> Signing:
@@ -172,13 +191,20 @@ def _text(value: str | float | bool | None) -> str:
             return str(value)
 
 
+def config_id(text: str) -> int:
+    """The number of a record. Raises InvalidConfigId."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):  # 18 digits fit into 64 bits
+        raise invalid("ConfigId")
+    return int(text)
+
+
 def _config_id(value: int | str | None) -> int | None:
     if value is None or value == "":
         return None
-    text = str(value)
-    if not (text.isascii() and text.isdecimal() and len(text) <= 18):  # 18 digits fit into 64 bits
-        raise error("InvalidFunctions.Malformed", "configId is not a number.")
-    return int(text)
+    try:
+        return config_id(str(value))
+    except DomainError:
+        raise error("InvalidFunctions.Malformed", "configId is not a number.") from None
 
 
 def _number(function: str, name: str, text: str, low: float, high: float) -> float:

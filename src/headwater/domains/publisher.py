@@ -11,11 +11,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from headwater.access.policy import BAN_PREFIX, POLICY_PREFIX, Ban, Policy, ban_key, encode, policy_key
 from headwater.cluster.interface import Cluster
+from headwater.domains.function_store import Row
 from headwater.domains.functions import FunctionSetting, decode_args
 from headwater.domains.policy import compile_policy
 from headwater.domains.rules import Protocol
 from headwater.store.database import Database
-from headwater.store.models import Domain, DomainDelay, DomainFunction, DomainMapping, PlayMapping, StreamBan
+from headwater.store.models import (
+    Domain,
+    DomainDelay,
+    DomainFunction,
+    DomainMapping,
+    PlayMapping,
+    StagedFunction,
+    StreamBan,
+)
 
 StreamId = tuple[str, str, str]
 """Streaming domain, app and stream."""
@@ -100,10 +109,8 @@ async def policy_of(session: AsyncSession, domain: Domain) -> Policy:
 async def policies_of(session: AsyncSession, domains: Sequence[Domain]) -> list[Policy]:
     """The policies of some domains, in their order: a few queries, however many there are."""
     names = [domain.name for domain in domains]
-    settings: dict[str, list[FunctionSetting]] = {name: [] for name in names}
-    functions = select(DomainFunction).where(DomainFunction.domain.in_(names)).order_by(DomainFunction.id)
-    for function in await session.scalars(functions):
-        settings[function.domain].append(FunctionSetting(function.function, decode_args(function.args), function.id))
+    settings = await _functions(session, DomainFunction, names)
+    staged = await _functions(session, StagedFunction, names)
     mappings = {
         mapping.push_domain: mapping.pull_domain
         for mapping in await session.scalars(select(DomainMapping).where(DomainMapping.push_domain.in_(names)))
@@ -113,7 +120,17 @@ async def policies_of(session: AsyncSession, domains: Sequence[Domain]) -> list[
     delays: dict[str, dict[Protocol, int]] = {name: {} for name in names}
     for delay in await session.scalars(select(DomainDelay).where(DomainDelay.domain.in_(names))):
         delays[delay.domain][cast(Protocol, delay.protocol)] = delay.delay_s
-    return [compile_policy(domain, settings[domain.name], mappings.get(domain.name), delays[domain.name]) for domain in domains]
+    return [
+        compile_policy(domain, settings[domain.name], staged[domain.name], mappings.get(domain.name), delays[domain.name])
+        for domain in domains
+    ]
+
+
+async def _functions(session: AsyncSession, table: type[Row], names: list[str]) -> dict[str, list[FunctionSetting]]:
+    found: dict[str, list[FunctionSetting]] = {name: [] for name in names}
+    for row in await session.scalars(select(table).where(table.domain.in_(names)).order_by(table.id)):
+        found[row.domain].append(FunctionSetting(row.function, decode_args(row.args), row.id))
+    return found
 
 
 def _ban(row: StreamBan) -> Ban:

@@ -16,17 +16,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from headwater.access.names import is_name
 from headwater.access.policy import DomainType
 from headwater.cluster.interface import Cluster
-from headwater.domains import bindings, functions, quota, rules
+from headwater.domains import bindings, function_store, functions, quota, rules
 from headwater.domains.claims import check_claims
 from headwater.domains.errors import DomainError, error, invalid
 from headwater.domains.filings import FilingCheck, FilingService
-from headwater.domains.functions import FunctionSetting
+from headwater.domains.function_store import FunctionRecord
 from headwater.domains.owned import owned_domain
 from headwater.domains.ownership import OwnershipService
 from headwater.domains.publisher import READ_AT_ONCE, Publisher, policy_of
 from headwater.domains.quota import QuotaService
 from headwater.domains.rules import Protocol
-from headwater.domains.tags import Tag, checked, put, resource_group, tagged
 from headwater.domains.urls import Endpoints, StreamUrls, stream_urls
 from headwater.domains.usage import DAY_S, Side, UsageService
 from headwater.settings import Domains
@@ -40,9 +39,6 @@ SETTLE_INTERVAL_S = 60.0
 """How often domains that are configuring are looked at: a source of filings that fails is back within minutes."""
 FILING_INTERVAL_S = 86400.0
 """Filings end at the end of a day, so once a day is enough."""
-
-LAST_CHARACTER = "\U0010ffff"
-"""Sorts behind everything that a name can hold: a range of names, unlike LIKE, is read from the index in both databases."""
 
 Status = Literal["online", "offline", "configuring"]
 
@@ -70,15 +66,6 @@ class DomainPage(msgspec.Struct, frozen=True):
 
     items: list[DomainRecord]
     total: int
-
-
-class FunctionRecord(msgspec.Struct, frozen=True):
-    """One stored configuration of a function. args: (name, value) in the order in which they came."""
-
-    config_id: int
-    name: str
-    args: functions.Args
-    status: str
 
 
 class Delay(msgspec.Struct, frozen=True):
@@ -141,15 +128,13 @@ class DomainService:
         scope: str = "domestic",
         *,
         resource_group_id: str = "",
-        tags: Sequence[Tag] = (),
         actor: Actor,
     ) -> DomainRecord:
         """A new domain with URL signing on and a key of its own (AddLiveDomain).
 
         It is online at once, or configuring while the source of ICP filings does not answer: see `settle`. Raises
-        InvalidDomainName.Malformed, InvalidLiveDomainType, InvalidRegion, InvalidScope, InvalidResourceGroupId,
-        DomainAlreadyExist (here or at a sister service), QuotaExceeded.Domain, DomainOwnerVerifyFail, DomainOwnerConflict,
-        Domain.BeianInvalid, and what `tags.checked` raises.
+        InvalidDomainName.Malformed, InvalidLiveDomainType, InvalidRegion, InvalidScope, DomainAlreadyExist (here or at a
+        sister service), QuotaExceeded.Domain, DomainOwnerVerifyFail, DomainOwnerConflict, Domain.BeianInvalid.
         """
         name = rules.domain_name(name, leading_dot=self._settings.leading_dot)
         cname = rules.cname(name, self._settings.cname_zone)
@@ -176,17 +161,15 @@ class DomainService:
             modified_s=now_s,
             cname=cname,
             description="" if filing.passed else filing.text,
-            resource_group_id=resource_group(resource_group_id) if resource_group_id else "",
+            resource_group_id=resource_group_id,
             root=filing.root,
         )
-        wanted = checked(tags)
         try:
             async with self._database.change(account_id, actor, "AddLiveDomain", name, now_s) as change:
                 await self._check_new(change.session, account_id, name)
                 change.session.add(domain)
                 await change.session.flush()
-                change.session.add(_row(name, functions.new_signing(), now_s))
-                await put(change.session, name, wanted)
+                change.session.add(function_store.new_row(DomainFunction, name, functions.new_signing(), now_s))
                 await quota.count(change.session, account_id, 1)
                 change.after = _record(domain)
         except IntegrityError:  # another process added it in the same instant
@@ -242,7 +225,7 @@ class DomainService:
 
     async def list_domains(
         self,
-        account_id: str | None,
+        account_id: str,
         *,
         search: str = "",
         search_type: str = "fuzzy_match",
@@ -250,15 +233,11 @@ class DomainService:
         type_: str = "",
         region: str = "",
         resource_group_id: str = "",
-        tags: Sequence[Tag] = (),
         page_number: int = 1,
         page_size: int = 20,
     ) -> DomainPage:
-        """The account's domains by name (DescribeLiveUserDomains); empty filters match all. Raises InvalidDomainSearchType.
-
-        account_id: None for an operator who looks across accounts.
-        """
-        where = [*tagged(tags), *([] if account_id is None else [Domain.account == account_id])]
+        """The account's domains by name (DescribeLiveUserDomains); empty filters match all. Raises InvalidDomainSearchType."""
+        where: list[ColumnElement[bool]] = [Domain.account == account_id]
         if search:
             where.append(_matches(search.lower(), search_type or "fuzzy_match"))
         for column, wanted in (
@@ -271,7 +250,7 @@ class DomainService:
                 where.append(column == wanted)
         page = select(Domain).where(*where).order_by(Domain.name).limit(page_size).offset((page_number - 1) * page_size)
         async with self._database.read() as session:
-            if account_id is not None and len(where) == 1:  # all that the account has, which is counted already
+            if len(where) == 1:  # all that the account has, which is counted already
                 total = await quota.domains_of(session, account_id)
             else:
                 total = await session.scalar(select(func.count()).select_from(Domain).where(*where)) or 0
@@ -290,34 +269,24 @@ class DomainService:
         """Set functions, given as the JSON of the parameter Functions, on several domains (BatchSetLiveDomainConfigs).
 
         All or nothing; dry_run only checks. Raises InvalidFunctions.Malformed, InvalidArgValue.Malformed, ConfigNotFound,
-        IllegalOperation, DomainNameOverLimit.
+        ConfigConflict, IllegalOperation, DomainNameOverLimit.
         """
         wanted = functions.parse(settings)
         domains = _distinct(names)
+        now_s = self._clock()
         if dry_run:
             async with self._database.read() as session:
                 for name in domains:
                     domain = await owned_domain(session, account_id, name)
                     await bindings.check_main(session, name, [setting.name for setting in wanted])
-                    for setting in wanted:
-                        functions.check(setting, cast(DomainType, domain.type))
-                        await _existing(session, name, setting)
+                    await function_store.put(session, DomainFunction, domain, wanted, now_s, dry_run=True)
             return
-        now_s = self._clock()
         async with self._database.change(account_id, actor, "BatchSetLiveDomainConfigs", ",".join(domains), now_s) as change:
             before: list[FunctionRecord] = []
             for name in domains:
                 domain = await owned_domain(change.session, account_id, name)
                 await bindings.check_main(change.session, name, [setting.name for setting in wanted])
-                for setting in wanted:
-                    functions.check(setting, cast(DomainType, domain.type))
-                    row = await _existing(change.session, name, setting)
-                    if row is None:
-                        change.session.add(_row(name, setting, now_s))
-                    else:
-                        before.append(_function(row))
-                        row.args = functions.encode_args(setting.args)
-                    await change.session.flush()  # so that the next setting of this call finds it
+                before += await function_store.put(change.session, DomainFunction, domain, wanted, now_s)
                 domain.modified_s = now_s
             change.before, change.after = before, wanted
         await self.publisher.policies(domains)
@@ -326,10 +295,7 @@ class DomainService:
         """The stored functions of a domain, oldest first; all of them or those named (DescribeLiveDomainConfigs)."""
         async with self._database.read() as session:
             domain = await owned_domain(session, account_id, name)
-            rows = select(DomainFunction).where(DomainFunction.domain == domain.name).order_by(DomainFunction.id)
-            if names:
-                rows = rows.where(DomainFunction.function.in_(names))
-            return [_function(row) for row in await session.scalars(rows)]
+            return await function_store.read(session, DomainFunction, domain.name, names)
 
     async def delete_functions(
         self, account_id: str, names: Sequence[str], function_names: Sequence[str], *, actor: Actor
@@ -344,9 +310,7 @@ class DomainService:
             before: list[FunctionRecord] = []
             for name in domains:
                 domain = await owned_domain(change.session, account_id, name)
-                chosen = (DomainFunction.domain == name) & DomainFunction.function.in_(function_names)
-                before += [_function(row) for row in await change.session.scalars(select(DomainFunction).where(chosen))]
-                await change.session.execute(delete(DomainFunction).where(chosen))
+                before += await function_store.remove(change.session, DomainFunction, domain.name, function_names)
                 domain.modified_s = now_s
             change.before = before
         await self.publisher.policies(domains)
@@ -544,7 +508,7 @@ def _matches(text: str, search_type: str) -> ColumnElement[bool]:
         case "fuzzy_match":
             return Domain.name.contains(text, autoescape=True)
         case "pre_match":
-            return (Domain.name >= text) & (Domain.name < text + LAST_CHARACTER)
+            return Domain.name.startswith(text, autoescape=True)
         case "suf_match":
             return Domain.name.endswith(text, autoescape=True)
         case "full_match":
@@ -560,32 +524,9 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return domains
 
 
-async def _existing(session: AsyncSession, domain: str, setting: FunctionSetting) -> DomainFunction | None:
-    """The stored function that a setting replaces; None if it makes a new one. Raises ConfigNotFound."""
-    if setting.config_id is not None:
-        row = await session.get(DomainFunction, setting.config_id)
-        if row is None or row.domain != domain or row.function != setting.name:
-            raise error("ConfigNotFound")
-        return row
-    if setting.name in functions.MULTIPLE:
-        return None
-    same = select(DomainFunction).where(DomainFunction.domain == domain, DomainFunction.function == setting.name)
-    return await session.scalar(same.order_by(DomainFunction.id).limit(1))
-
-
 async def _delays(session: AsyncSession, domain: str) -> Delays:
     rows = await session.scalars(select(DomainDelay).where(DomainDelay.domain == domain))
     return Delays(**{row.protocol: Delay(row.delay_s, cast(rules.Level, row.level) if row.level else None) for row in rows})
-
-
-def _row(domain: str, setting: FunctionSetting, now_s: float) -> DomainFunction:
-    return DomainFunction(
-        domain=domain, function=setting.name, args=functions.encode_args(setting.args), status="success", created_s=now_s
-    )
-
-
-def _function(row: DomainFunction) -> FunctionRecord:
-    return FunctionRecord(row.id, row.function, functions.decode_args(row.args), row.status)
 
 
 def _record(domain: Domain) -> DomainRecord:

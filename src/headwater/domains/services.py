@@ -7,20 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from headwater.cluster.interface import Cluster
-from headwater.cluster.nodes import NodeList
 from headwater.domains.accounts import AccountService
-from headwater.domains.audit import AuditService
 from headwater.domains.bindings import BindingService
 from headwater.domains.claims import ClaimService
 from headwater.domains.filings import FilingService
 from headwater.domains.ownership import OwnershipService
 from headwater.domains.quota import QuotaService
 from headwater.domains.service import DomainService
+from headwater.domains.staging import StagingService
 from headwater.domains.streams import StreamService
-from headwater.domains.tags import TagService
 from headwater.domains.tickets import TicketService
 from headwater.domains.usage import UsageService
-from headwater.domains.users import UserService
 from headwater.settings import Settings
 from headwater.store.database import Database
 
@@ -31,8 +28,8 @@ class Services:
 
     accounts: AccountService
     domains: DomainService
+    staging: StagingService
     streams: StreamService
-    tags: TagService
     usage: UsageService
     bindings: BindingService
     ownership: OwnershipService
@@ -40,9 +37,6 @@ class Services:
     filings: FilingService
     quota: QuotaService
     tickets: TicketService
-    users: UserService
-    audit: AuditService
-    nodes: NodeList
 
 
 def build(database: Database, cluster: Cluster, settings: Settings, clock: Callable[[], float] = time.time) -> Services:
@@ -64,8 +58,8 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
     return Services(
         accounts=AccountService(database, clock),
         domains=domains,
+        staging=StagingService(database, domains.publisher, clock),
         streams=StreamService(database, cluster, domains.publisher, clock),
-        tags=TagService(database, clock),
         usage=usage,
         bindings=BindingService(database, domains.publisher, clock),
         ownership=ownership,
@@ -73,7 +67,4 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         filings=filings,
         quota=quotas,
         tickets=TicketService(database, quotas, ownership, clock),
-        users=UserService(database, clock),
-        audit=AuditService(database),
-        nodes=NodeList(cluster),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from headwater.domains.functions import config_id
 from headwater.domains.rules import Level
 from headwater.domains.service import Delay, DelayChoice
 from headwater.openapi.errors import missing
@@ -79,6 +80,83 @@ async def batch_delete_live_domain_configs(call: Call, request: BatchDeleteLiveD
         _comma_list("FunctionNames", request.function_names),
         actor=call.actor,
     )
+    return {}
+
+
+class SetLiveDomainStagingConfig(Request):
+    """Stage functions: they hold for those who come by a staging address."""
+
+    domain_name: str
+    functions: str
+
+
+@operation(SetLiveDomainStagingConfig)
+async def set_live_domain_staging_config(call: Call, request: SetLiveDomainStagingConfig) -> Fields:
+    await call.services.staging.set(call.account, request.domain_name, request.functions, actor=call.actor)
+    return {}
+
+
+class DescribeLiveDomainStagingConfig(Request):
+    """The named staged functions of a domain; unlike those of production they stand in bare lists."""
+
+    domain_name: str
+    function_names: str
+
+
+@operation(DescribeLiveDomainStagingConfig)
+async def describe_live_domain_staging_config(call: Call, request: DescribeLiveDomainStagingConfig) -> Fields:
+    names = _comma_list("FunctionNames", request.function_names)
+    records = await call.services.staging.functions(call.account, request.domain_name, names)
+    return {
+        "DomainConfigs": [
+            {
+                "ConfigId": str(record.config_id),
+                "FunctionArgs": [{"ArgName": name, "ArgValue": value} for name, value in record.args],
+                "FunctionName": record.name,
+                "Status": record.status,
+            }
+            for record in records
+        ]
+    }
+
+
+class PublishLiveStagingConfigToProduction(Request):
+    """Make a staged function the one of production."""
+
+    domain_name: str
+    function_name: str
+
+
+@operation(PublishLiveStagingConfigToProduction)
+async def publish_live_staging_config_to_production(call: Call, request: PublishLiveStagingConfigToProduction) -> Fields:
+    await call.services.staging.publish(call.account, request.domain_name, request.function_name, actor=call.actor)
+    return {}
+
+
+class RollbackLiveStagingConfig(Request):
+    """Stage a function no longer."""
+
+    domain_name: str
+    function_name: str
+
+
+@operation(RollbackLiveStagingConfig)
+async def rollback_live_staging_config(call: Call, request: RollbackLiveStagingConfig) -> Fields:
+    await call.services.staging.rollback(call.account, request.domain_name, request.function_name, actor=call.actor)
+    return {}
+
+
+class DeleteLiveSpecificStagingConfig(Request):
+    """Stage some records no longer; ConfigId is a comma list."""
+
+    domain_name: str
+    config_id: str
+
+
+@operation(DeleteLiveSpecificStagingConfig)
+async def delete_live_specific_staging_config(call: Call, request: DeleteLiveSpecificStagingConfig) -> Fields:
+    ids = [config_id(text) for text in _comma_list("ConfigId", request.config_id)]
+    await call.services.staging.delete(call.account, request.domain_name, ids, actor=call.actor)
     return {}
 
 

@@ -1,1 +1,0 @@
-"""The console's pages, by subject; each function answers one visit."""
