@@ -160,6 +160,8 @@ class Domains(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quota: domains for each account (reference control-plane 3.2).
     quota_bandwidth_mbps: an account whose average daily peak exceeds this may ask for more (reference control-plane 3.2).
     leading_dot: allow names such as `.example.com`, which stand for every subdomain. Off, as the service's console has it.
+    streams_per_domain: streams that may be live on one main streaming domain; a push beyond is cut. The service offers 20
+        (reference control-plane 3.2); here it only keeps one domain from taking everything.
     edge_group_traffic_gb: a domain with more traffic in the last 24 hours keeps its edge group, because a change moves all
         its viewers to other nodes; 0 means no bound. The service has such a bound but documents no number; this is 100
         Mbit/s around the clock.
@@ -179,6 +181,7 @@ class Domains(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quota: PositiveInt = 20
     quota_bandwidth_mbps: NotNegative = 50.0
     leading_dot: bool = False
+    streams_per_domain: PositiveInt = 1000
     edge_group_traffic_gb: NotNegative = 1000.0
     ownership: Ownership = Ownership()
     icp: Icp = Icp()

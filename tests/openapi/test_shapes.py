@@ -23,7 +23,7 @@ SHAPES: dict[str, Any] = json.loads(Path(__file__).with_name("operation_shapes.j
 IGNORED = {"CheckUrl"}
 """An origin's health check: a live domain here has no origin."""
 
-PUSH, PLAY, BARE = "push.shapes.test", "play.shapes.test", "bare.shapes.test"
+PUSH, PLAY, BARE, SUB = "push.shapes.test", "play.shapes.test", "bare.shapes.test", "sub.shapes.test"
 STREAM = {"DomainName": PUSH, "AppName": "live", "StreamName": "cam", "LiveStreamType": "publisher"}
 SPAN = {"StartTime": format_time(time.time() - 600), "EndTime": format_time(time.time() + 600)}
 STAGED = "the id of what is staged"
@@ -39,6 +39,12 @@ CALLS: list[tuple[str, dict[str, str]]] = [
     ("DeleteLiveDomainMapping", {"PushDomain": PUSH, "PullDomain": PLAY}),
     ("AddLiveDomainMapping", {"PushDomain": PUSH, "PullDomain": PLAY}),
     ("DescribeLiveDomainMapping", {"DomainName": PLAY}),
+    ("AddLiveDomainPlayMapping", {"PlayDomain": SUB, "PullDomain": PLAY}),
+    ("DeleteLiveDomainPlayMapping", {"PlayDomain": SUB, "PullDomain": PLAY}),
+    ("ModifyLiveDomainSchdmByProperty", {"DomainName": PLAY, "Property": '{"coverage": "overseas"}'}),
+    ("DescribeLiveDomainLimit", {"DomainName": PLAY}),
+    ("DescribeLiveVerifyContent", {"DomainName": PLAY}),
+    ("VerifyLiveDomainOwner", {"DomainName": PLAY, "VerifyType": "dnsCheck"}),
     ("BatchSetLiveDomainConfigs", {"DomainNames": PLAY, "Functions": FUNCTION}),
     ("DescribeLiveDomainConfigs", {"DomainName": PLAY, "FunctionNames": "aliauth,range"}),
     ("BatchDeleteLiveDomainConfigs", {"DomainNames": PLAY, "FunctionNames": "range"}),
@@ -82,7 +88,7 @@ def answers(api_server: ApiServer) -> dict[str, tuple[dict[str, Any], ElementTre
             assert response.status_code == 200, response.text
             return ElementTree.fromstring(response.content)
 
-        for domain, kind in ((PUSH, "liveEdge"), (PLAY, "liveVideo")):
+        for domain, kind in ((PUSH, "liveEdge"), (PLAY, "liveVideo"), (SUB, "liveVideo")):
             call_v3("AddLiveDomain", {"DomainName": domain, "LiveDomainType": kind, "Region": "cn-shanghai"})
         call_v3("AddLiveDomainMapping", {"PushDomain": PUSH, "PullDomain": PLAY})
         item = StreamPresence(

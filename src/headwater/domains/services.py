@@ -59,7 +59,7 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         accounts=AccountService(database, clock),
         domains=domains,
         staging=StagingService(database, domains.publisher, clock),
-        streams=StreamService(database, cluster, domains.publisher, clock),
+        streams=StreamService(database, cluster, domains.publisher, settings.domains, clock),
         usage=usage,
         bindings=BindingService(database, domains.publisher, clock),
         ownership=ownership,

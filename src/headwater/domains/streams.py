@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, Literal, TypeVar
 
 import msgspec
@@ -19,10 +19,11 @@ from headwater.access.policy import Ban, Kick
 from headwater.access.presence import STREAM_PREFIX, StreamPresence
 from headwater.cluster.interface import SYNCED, Cluster
 from headwater.domains import rules
-from headwater.domains.bindings import main_domain
+from headwater.domains.bindings import is_sub, main_domain
 from headwater.domains.errors import error, invalid
 from headwater.domains.owned import owned_domain
 from headwater.domains.publisher import Publisher
+from headwater.settings import Domains
 from headwater.store.database import Actor, Database
 from headwater.store.models import Domain, DomainMapping, Publish, StreamBan
 
@@ -66,6 +67,14 @@ class PublishRecord(msgspec.Struct, frozen=True):
     stopped_s: float | None
 
 
+class StreamLimit(msgspec.Struct, frozen=True):
+    """How many streams a main streaming domain has live, and may have."""
+
+    domain: str
+    streams: int
+    streams_max: int
+
+
 class StreamService:
     """What an account may ask and order about its streams. Methods raise DomainError for what they refuse.
 
@@ -73,14 +82,32 @@ class StreamService:
     """
 
     def __init__(
-        self, database: Database, cluster: Cluster, publisher: Publisher, clock: Callable[[], float] = time.time
+        self,
+        database: Database,
+        cluster: Cluster,
+        publisher: Publisher,
+        settings: Domains,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
         self._cluster = cluster
         self._publisher = publisher
+        self._settings = settings
         self._clock = clock
 
     # Live streams
+
+    async def limit(self, account_id: str, domain: str) -> StreamLimit:
+        """How many streams a main streaming domain has live, and may have (DescribeLiveDomainLimit).
+
+        Raises IllegalOperation for an ingest domain and for a sub-streaming domain.
+        """
+        async with self._database.read() as session:
+            found = await owned_domain(session, account_id, domain)
+            if found.type != "liveVideo" or await is_sub(session, found.name):
+                raise error("IllegalOperation")
+        live = await self._cluster.list(f"{STREAM_PREFIX}{found.name}/")
+        return StreamLimit(found.name, len(live), self._settings.streams_per_domain)
 
     async def online_streams(
         self,
@@ -234,7 +261,7 @@ class StreamService:
     # What runs beside
 
     async def run_history(self) -> None:
-        """Write every push into the history as it starts and stops, until cancelled.
+        """Write every push into the history as it starts and stops, until cancelled; cut those that are one too many.
 
         Pushes that ended while nobody watched are closed with the time at which that is noticed.
         """
@@ -254,6 +281,16 @@ class StreamService:
                 await self._close([before.session])
             if now is not None and (before is None or now.session != before.session):
                 await self._open(now)
+            if now is not None and before is None:
+                await self._hold_limit(now, live)
+
+    async def _hold_limit(self, newest: StreamPresence, live: Mapping[str, StreamPresence]) -> None:
+        """Cut a stream that has just begun if its domain has too many."""
+        if len(live) <= self._settings.streams_per_domain:
+            return
+        if sum(item.domain == newest.domain for item in live.values()) > self._settings.streams_per_domain:
+            _log.warning("stream_limit_reached", domain=newest.domain, app=newest.app, stream=newest.stream)
+            await self._cluster.publish(policies.KICK_SUBJECT, policies.encode(Kick(newest.domain, newest.app, newest.stream)))
 
     async def close_history(self) -> None:
         """Write that every push has ended: for the end of a platform, when its workers are gone."""

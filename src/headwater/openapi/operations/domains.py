@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 import msgspec
 
 from headwater.access.policy import DomainType
+from headwater.domains.ownership import refusal
 from headwater.domains.rules import SearchType, format_time
 from headwater.domains.service import Status
-from headwater.openapi.errors import parameter_not_implemented
+from headwater.openapi.errors import invalid, parameter_not_implemented
 from headwater.openapi.registry import Call, Fields, operation
 from headwater.openapi.schema import PageNumber, Request, Tag
 
@@ -196,3 +197,103 @@ class DescribeLiveDomainMapping(Request):
 async def describe_live_domain_mapping(call: Call, request: DescribeLiveDomainMapping) -> Fields:
     mappings = await call.services.bindings.mappings(call.account, request.domain_name)
     return {"LiveDomainModels": {"LiveDomainModel": [{"DomainName": name, "Type": relation} for name, relation in mappings]}}
+
+
+class AddLiveDomainPlayMapping(Request):
+    """Make a streaming domain a sub-streaming domain of another one."""
+
+    play_domain: str
+    pull_domain: str
+
+
+@operation(AddLiveDomainPlayMapping)
+async def add_live_domain_play_mapping(call: Call, request: AddLiveDomainPlayMapping) -> Fields:
+    await call.services.bindings.map_play(call.account, request.play_domain, request.pull_domain, actor=call.actor)
+    return {}
+
+
+class DeleteLiveDomainPlayMapping(Request):
+    """Undo the binding of a sub-streaming domain."""
+
+    play_domain: str
+    pull_domain: str
+
+
+@operation(DeleteLiveDomainPlayMapping)
+async def delete_live_domain_play_mapping(call: Call, request: DeleteLiveDomainPlayMapping) -> Fields:
+    await call.services.bindings.unmap_play(call.account, request.play_domain, request.pull_domain, actor=call.actor)
+    return {}
+
+
+class _Property(msgspec.Struct):
+    coverage: str
+
+
+class ModifyLiveDomainSchdmByProperty(Request):
+    """Change the edge group. Property is JSON, `{"coverage": "overseas"}`."""
+
+    domain_name: str
+    property: str
+
+
+@operation(ModifyLiveDomainSchdmByProperty)
+async def modify_live_domain_schdm_by_property(call: Call, request: ModifyLiveDomainSchdmByProperty) -> Fields:
+    try:
+        coverage = msgspec.json.decode(request.property, type=_Property).coverage
+    except (msgspec.DecodeError, UnicodeEncodeError) as fault:
+        raise invalid("Property", f"{fault}.") from None
+    await call.services.domains.set_scope(call.account, request.domain_name, coverage, actor=call.actor)
+    return {}
+
+
+class DescribeLiveDomainLimit(Request):
+    """How many streams a main streaming domain takes, and has. It transcodes and relays none yet."""
+
+    domain_name: str
+
+
+@operation(DescribeLiveDomainLimit)
+async def describe_live_domain_limit(call: Call, request: DescribeLiveDomainLimit) -> Fields:
+    limit = await call.services.streams.limit(call.account, request.domain_name)
+    return {
+        "LiveDomainLimitList": {
+            "LiveDomainLimit": [
+                {
+                    "DomainName": limit.domain,
+                    "LimitNum": limit.streams_max,
+                    "CurrentNum": limit.streams,
+                    "LimitTranscodeNum": 0,
+                    "CurrentTranscodeNum": 0,
+                    "LimitTransferNum": 0,
+                    "CurrentTransferNum": 0,
+                }
+            ]
+        }
+    }
+
+
+class DescribeLiveVerifyContent(Request):
+    """The text by which an account proves that it owns a domain."""
+
+    domain_name: str
+
+
+@operation(DescribeLiveVerifyContent)
+async def describe_live_verify_content(call: Call, request: DescribeLiveVerifyContent) -> Fields:
+    challenge = await call.services.ownership.content(call.account, request.domain_name)
+    return {"Content": challenge.content}
+
+
+class VerifyLiveDomainOwner(Request):
+    """Look for that text in DNS or on the web server. The error says what was found instead."""
+
+    domain_name: str
+    verify_type: Literal["dnsCheck", "fileCheck"]
+
+
+@operation(VerifyLiveDomainOwner)
+async def verify_live_domain_owner(call: Call, request: VerifyLiveDomainOwner) -> Fields:
+    result = await call.services.ownership.verify(call.account, request.domain_name, request.verify_type, actor=call.actor)
+    if not result.passed:
+        raise refusal(result)
+    return {"Content": result.challenge.content}
