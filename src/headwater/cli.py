@@ -1,21 +1,20 @@
-"""The commands: up, demo, load, account, url, version. Imports are made late, so that each command loads only what it uses."""
+"""The commands. Imports are made late, so that each command loads only what it uses."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-import msgspec
 import typer
 
+from headwater.command import Config, DataDir, Json, Sets, fail, overrides, print_json, settings_of, with_database
 from headwater.load.command import load as load_command
-from headwater.settings import Settings, SettingsError, load
+from headwater.operator_commands import claim_app, filing_app, quota_app, root_app, ticket_app
+from headwater.settings import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
     from headwater.platform import Platform
     from headwater.store.database import Database
@@ -32,12 +31,15 @@ account_app = typer.Typer(help="Accounts and their access keys.", no_args_is_hel
 url_app = typer.Typer(help="Signed and ready-made URLs.", no_args_is_help=True)
 app.add_typer(account_app, name="account")
 app.add_typer(url_app, name="url")
+for name, operator_app in (
+    ("claim", claim_app),
+    ("filing", filing_app),
+    ("quota", quota_app),
+    ("root", root_app),
+    ("ticket", ticket_app),
+):
+    app.add_typer(operator_app, name=name)
 app.command("load")(load_command)
-
-Config = Annotated[Path | None, typer.Option("--config", help="A TOML file with settings.", dir_okay=False)]
-DataDir = Annotated[str | None, typer.Option("--data-dir", help="Folder of database, keys and sockets (setting data_dir).")]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting; may be repeated.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
@@ -48,7 +50,7 @@ def main() -> None:
 @app.command()
 def up(config: Config = None, data_dir: DataDir = None, sets: Sets = None) -> None:
     """Run every role on this machine until Ctrl-C; prints `ready` when every listener answers."""
-    settings = _settings(config, data_dir, sets, process="main")
+    settings = settings_of(config, data_dir, sets, process="main")
     from headwater import platform
 
     async def say_ready(running: Platform) -> None:
@@ -63,7 +65,7 @@ def up(config: Config = None, data_dir: DataDir = None, sets: Sets = None) -> No
     try:
         _run(platform.run(settings, say_ready))
     except (platform.PlatformError, SettingsError) as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @app.command()
@@ -80,9 +82,9 @@ def demo(
     from headwater import platform
 
     try:
-        code = _run(demonstration.run(_overrides(None, sets), data_dir, check=check, json=json))
+        code = _run(demonstration.run(overrides(None, sets), data_dir, check=check, json=json))
     except (platform.PlatformError, SettingsError, demonstration.DemoError) as error:
-        _fail(str(error))
+        fail(str(error))
     raise typer.Exit(code)
 
 
@@ -92,10 +94,10 @@ def account_create(name: str, config: Config = None, data_dir: DataDir = None, j
     from headwater.domains.accounts import AccountService
     from headwater.store.database import Actor
 
-    settings = _settings(config, data_dir, None, process="cli")
-    made = _with_database(settings, lambda database: AccountService(database).create(name, actor=Actor("command line")))
+    settings = settings_of(config, data_dir, None, process="cli")
+    made = with_database(settings, lambda database: AccountService(database).create(name, actor=Actor("command line")))
     if json:
-        print(msgspec.json.encode(made).decode())
+        print_json(made)
         return
     print(f"account           {made.name} ({made.account_id})")
     print(f"access_key_id     {made.access_key_id}")
@@ -107,10 +109,10 @@ def account_list(config: Config = None, data_dir: DataDir = None, json: Json = F
     """List the accounts."""
     from headwater.domains.accounts import AccountService
 
-    settings = _settings(config, data_dir, None, process="cli")
-    accounts = _with_database(settings, lambda database: AccountService(database).accounts())
+    settings = settings_of(config, data_dir, None, process="cli")
+    accounts = with_database(settings, lambda database: AccountService(database).accounts())
     if json:
-        print(msgspec.json.encode(accounts).decode())
+        print_json(accounts)
         return
     for account in accounts:
         print(f"{account.id}  {account.name}")
@@ -129,8 +131,11 @@ def url_sign(
     try:
         signed = sign_url(url, key, int(time.time()) if timestamp is None else timestamp)
     except ValueError as error:
-        _fail(str(error))
-    print(msgspec.json.encode({"url": signed}).decode() if json else signed)
+        fail(str(error))
+    if json:
+        print_json({"url": signed})
+    else:
+        print(signed)
 
 
 @url_app.command("show")
@@ -148,7 +153,7 @@ def url_show(
     from headwater.domains import services
     from headwater.domains.urls import endpoints, resolves
 
-    settings = _settings(config, data_dir, sets, process="cli")
+    settings = settings_of(config, data_dir, sets, process="cli")
 
     async def look(database: Database) -> Any:
         service = services.build(database, EmbeddedCluster(), settings).domains
@@ -157,9 +162,9 @@ def url_show(
             account, domain, app_name, stream, endpoints(settings.listen, None if resolves(domain) else settings.public_host)
         )
 
-    urls = _with_database(settings, look)
+    urls = with_database(settings, look)
     if json:
-        print(msgspec.json.encode(urls).decode())
+        print_json(urls)
         return
     rows = [("push", urls.push), ("OBS server", urls.obs_server), ("OBS key", urls.obs_key), *urls.play.items()]
     for name, value in rows:
@@ -175,59 +180,7 @@ def version() -> None:
     print(installed("headwater"))
 
 
-def _overrides(data_dir: str | None, sets: list[str] | None) -> list[tuple[str, str]]:
-    overrides = []
-    for item in sets or ():
-        name, equals, value = item.partition("=")
-        if not equals:
-            _fail(f"--set takes NAME=VALUE, got `{item}`", code=2)
-        overrides.append((name, value))
-    if data_dir is not None:
-        overrides.append(("data_dir", data_dir))
-    return overrides
-
-
-def _settings(config: Path | None, data_dir: str | None, sets: list[str] | None, *, process: str) -> Settings:
-    from headwater.observe import log
-
-    try:
-        settings = load(config, overrides=_overrides(data_dir, sets))
-        log.configure(settings.log.format, settings.log.level if process == "main" else "warning", process=process)
-    except SettingsError as error:
-        _fail(str(error), code=2)
-    return settings
-
-
 def _run(work: Coroutine[Any, Any, T]) -> T:
     import uvloop
 
     return uvloop.run(work)
-
-
-def _with_database(settings: Settings, use: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
-    """Run something on the database, which may be in use by a running server."""
-    from headwater.domains.errors import DomainError
-    from headwater.store.crypto import SecretsError
-    from headwater.store.database import Database, DatabaseUnusableError
-
-    folder = Path(settings.data_dir)
-
-    async def work() -> T:
-        database = await Database.of(settings)
-        try:
-            return await use(database)
-        finally:
-            await database.close()
-
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return asyncio.run(work())
-    except DomainError as error:
-        _fail(f"{error.code}: {error.message}")
-    except (SecretsError, DatabaseUnusableError, OSError) as error:
-        _fail(str(error))
-
-
-def _fail(message: str, code: int = 1) -> NoReturn:
-    print(f"headwater: {message}", file=sys.stderr)
-    raise typer.Exit(code)

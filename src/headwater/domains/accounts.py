@@ -87,6 +87,15 @@ class AccountService:
             rows = await session.scalars(select(Account).order_by(Account.name))
             return [AccountRecord(row.id, row.name, row.created_s) for row in rows]
 
+    async def find(self, name_or_id: str) -> str:
+        """The id of the account with this name or id. Raises EntityNotExist.Account."""
+        async with self._database.read() as session:
+            wanted = select(Account.id).where((Account.id == name_or_id) | (Account.name == name_or_id))
+            found = (await session.scalars(wanted.order_by(Account.id != name_or_id))).first()
+        if found is None:
+            raise error("EntityNotExist.Account")
+        return found
+
     async def access_key(self, access_key_id: str) -> AccessKeyRecord | None:
         """The key of that id; None if there is none."""
         async with self._database.read() as session:

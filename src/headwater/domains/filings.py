@@ -41,6 +41,11 @@ class Filing(msgspec.Struct, frozen=True):
     holder: str = ""
     expires_s: float | None = None
 
+    @property
+    def last_day(self) -> str:
+        """The last day on which it holds, as 2027-12-31; "" if it does not end."""
+        return "" if self.expires_s is None else f"{datetime.fromtimestamp(self.expires_s - 1, UTC):%Y-%m-%d}"
+
 
 class FilingCheck(msgspec.Struct, frozen=True):
     """Whether a domain may be served as it is asked. text: a sentence for its owner."""
@@ -151,7 +156,7 @@ class FilingService:
         if filing is None:
             return FilingCheck("missing", root, f"There is no ICP filing of {root}.")
         if filing.expires_s is not None and filing.expires_s <= self._clock():
-            return FilingCheck("expired", root, f"The ICP filing of {root} ({filing.number}) ended on {_last_day(filing)}.")
+            return FilingCheck("expired", root, f"The ICP filing of {root} ({filing.number}) ended on {filing.last_day}.")
         return FilingCheck("valid", root, f"ICP filing {filing.number}.")
 
     # The operator's table
@@ -244,10 +249,6 @@ def _expiry(last_day: str) -> float | None:
         return (datetime.strptime(last_day, "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(days=1)).timestamp()
     except OverflowError:
         raise ValueError(f"there is no day after {last_day}") from None
-
-
-def _last_day(filing: Filing) -> str:
-    return "" if filing.expires_s is None else format(datetime.fromtimestamp(filing.expires_s - 1, UTC), "%Y-%m-%d")
 
 
 def _filing(row: IcpFiling) -> Filing:

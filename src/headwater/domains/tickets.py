@@ -244,7 +244,7 @@ def _text(text: str) -> str:
 
 
 async def _row(session: AsyncSession, ticket_id: int, account: str | None) -> models.Ticket:
-    row = await session.get(models.Ticket, ticket_id)
+    row = await session.get(models.Ticket, ticket_id) if 0 < ticket_id < 2**31 else None
     if row is None or account not in (None, row.account):
         raise error("EntityNotExist.Ticket")
     return row
