@@ -12,6 +12,7 @@ from headwater.command import Config, DataDir, Json, Sets, fail, overrides, prin
 from headwater.load.command import load as load_command
 from headwater.operator_commands import claim_app, filing_app, quota_app, root_app, ticket_app
 from headwater.settings import SettingsError
+from headwater.user_commands import console_app
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -30,6 +31,7 @@ app = typer.Typer(
 account_app = typer.Typer(help="Accounts and their access keys.", no_args_is_help=True)
 url_app = typer.Typer(help="Signed and ready-made URLs.", no_args_is_help=True)
 app.add_typer(account_app, name="account")
+app.add_typer(console_app, name="console")
 app.add_typer(url_app, name="url")
 for name, operator_app in (
     ("claim", claim_app),
@@ -48,8 +50,18 @@ def main() -> None:
 
 
 @app.command()
-def up(config: Config = None, data_dir: DataDir = None, sets: Sets = None) -> None:
+def up(
+    config: Config = None,
+    data_dir: DataDir = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=0, help="Media worker processes; 0 means one for each core (setting workers)."),
+    ] = None,
+    sets: Sets = None,
+) -> None:
     """Run every role on this machine until Ctrl-C; prints `ready` when every listener answers."""
+    if workers is not None:
+        sets = [*(sets or ()), f"workers={workers}"]
     settings = settings_of(config, data_dir, sets, process="main")
     from headwater import platform
 
@@ -59,6 +71,11 @@ def up(config: Config = None, data_dir: DataDir = None, sets: Sets = None) -> No
             print(f"account {account.name} was made ({account.account_id}); its access key is shown only this once:")
             print(f"  access_key_id     {account.access_key_id}")
             print(f"  access_key_secret {account.access_key_secret}")
+        operator = running.first_operator
+        if operator is not None:
+            print("the console's first user was made; the password is shown only this once:")
+            print(f"  user     {operator.name}")
+            print(f"  password {operator.password}")
         print("ready", flush=True)
         await asyncio.Event().wait()
 

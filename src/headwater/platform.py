@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import datetime
 import fcntl
+import functools
 import os
 import resource
 import shutil
@@ -24,19 +25,26 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 import headwater.console.app
 import headwater.openapi.app
 from headwater import tls
+from headwater.access import presence
+from headwater.access.places import Places, PlacesError
+from headwater.access.presence import STREAM_PREFIX
 from headwater.cluster.embedded import EmbeddedCluster
+from headwater.cluster.interface import Cluster, Conflict
 from headwater.cluster.metrics import store_families
+from headwater.cluster.nodes import NodeAnnouncer, own_presence
 from headwater.cluster.server import ClusterServer, serve
 from headwater.domains import services
 from headwater.domains.accounts import NewAccount
 from headwater.domains.services import Services
+from headwater.domains.users import NewUser
 from headwater.node.config import WORKER_PREFIX, WorkerConfig
 from headwater.observe import exposition
+from headwater.observe.machine import MachineLoad
 from headwater.observe.usage import Read, UsageCollector, worker_usage
 from headwater.settings import Listen, Settings, listen_address
 from headwater.store.crypto import SecretsError
@@ -45,6 +53,8 @@ from headwater.supervisor import Supervisor
 
 FIRST_ACCOUNT = "main"
 """Name of the account that is made at the first start."""
+FIRST_OPERATOR = "operator"
+"""Name of the console's first user."""
 
 READY_S = 30.0
 """How long the workers may take until they listen; a busy machine needs a second or two."""
@@ -68,16 +78,18 @@ class Platform:
     """One node with all of its roles.
 
     first_account: the account made because the database had none; its secret is not stored anywhere in clear.
+    first_operator: the same for the console's first user.
     services: what API and commands work with, once started.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.first_account: NewAccount | None = None
+        self.first_operator: NewUser | None = None
         self.services: Services
         self._data_dir = Path(settings.data_dir).absolute()
         self._exits = contextlib.AsyncExitStack()
-        self._supervisors: list[Supervisor] = []
+        self.supervisors: list[Supervisor] = []
 
     async def start(self) -> None:
         """Start every part. Raises PlatformError and SettingsError; what was started by then is stopped again."""
@@ -93,7 +105,7 @@ class Platform:
 
     def hurry(self) -> None:
         """Do not wait for connections any longer."""
-        for supervisor in self._supervisors:
+        for supervisor in self.supervisors:
             supervisor.hurry()
 
     async def _start(self) -> None:
@@ -103,6 +115,12 @@ class Platform:
         _check_free(settings.listen)
         certificate, key = tls.certificate(settings.tls, self._data_dir / "tls", datetime.datetime.now(datetime.UTC))
         run_dir = exits.enter_context(_run_folder(self._data_dir))
+        node = settings.node.id or socket.gethostname()
+        try:
+            places = Places(settings.places)
+        except PlacesError as error:
+            raise PlatformError(str(error)) from error
+        exits.callback(places.close)
 
         try:
             database = await Database.of(settings)
@@ -122,16 +140,20 @@ class Platform:
         await exits.enter_async_context(_background(streams.run_purge))
         await exits.enter_async_context(_background(self.services.domains.run_settling))
         await exits.enter_async_context(_background(self.services.domains.run_filing_checks))
+        await exits.enter_async_context(_background(self.services.nodes.run))
 
         await exits.enter_async_context(_background(self.services.usage.run_purge))
 
         readers: list[Read] = []
         sources = [exposition.Source(lambda: store_families(cluster))]
-        for index in range(settings.workers):
+        node = socket.gethostname()
+        workers = settings.workers or len(os.sched_getaffinity(0))
+        for index in range(workers):
             internal_socket = str(run_dir / f"worker-{index}.sock")
             config = WorkerConfig(
-                node=socket.gethostname(),
+                node=node,
                 index=index,
+                workers=workers,
                 settings=msgspec.structs.replace(settings, database=""),  # a worker has no business with the database
                 cluster_socket=str(cluster_socket),
                 internal_socket=internal_socket,
@@ -140,12 +162,13 @@ class Platform:
             )
             sources.append(exposition.worker_source(index, internal_socket))
             readers.append(worker_usage(internal_socket))
-            self._supervisors.append(
+            self.supervisors.append(
                 Supervisor(
                     f"worker-{index}",
                     (sys.executable, "-m", "headwater.node"),
                     msgspec.json.encode(config) + b"\n",
                     settings.drain_s,
+                    on_exit=functools.partial(forget_worker, cluster, node, index),
                 )
             )
         exits.push_async_callback(self._stop_workers)
@@ -153,10 +176,13 @@ class Platform:
         collector = UsageCollector(readers, self.services.usage.record)
         exits.push_async_callback(collector.collect)  # what came since the last time, while the workers still answer
         await exits.enter_async_context(_background(collector.run))
+        load = MachineLoad(settings.node.capacity_mbps).look
+        announcer = NodeAnnouncer(cluster, own_presence(node, settings, places), f"{WORKER_PREFIX}{node}/", load)
+        await exits.enter_async_context(_background(announcer.run))
 
         for name, app in (
             ("metrics", exposition.create_app(sources)),
-            ("console", headwater.console.app.create_app()),
+            ("console", headwater.console.app.create_app(self.services, settings)),
             ("api", headwater.openapi.app.create_app(self.services)),
         ):
             address = listen_address(getattr(settings.listen, name))
@@ -164,21 +190,23 @@ class Platform:
                 await exits.enter_async_context(_web(name, app, address))
         if not await accounts.accounts():  # the last step: a start that fails must not keep a secret that nobody has seen
             self.first_account = await accounts.create(FIRST_ACCOUNT, actor=Actor("first start"))
+        if settings.listen.console and not await self.services.users.users():
+            self.first_operator = await self.services.users.create(FIRST_OPERATOR, None, actor=Actor("first start"))
 
     async def _workers_ready(self, cluster: EmbeddedCluster) -> None:
-        ready = asyncio.create_task(_count_workers(cluster, len(self._supervisors)))
-        ends: list[asyncio.Future[Any]] = [ready, *(supervisor.first_exit for supervisor in self._supervisors)]
+        ready = asyncio.create_task(_count_workers(cluster, len(self.supervisors)))
+        ends: list[asyncio.Future[Any]] = [ready, *(supervisor.first_exit for supervisor in self.supervisors)]
         await asyncio.wait(ends, timeout=READY_S, return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
             return ready.result()
         ready.cancel()
-        ended = next((supervisor for supervisor in self._supervisors if supervisor.first_exit.done()), None)
+        ended = next((supervisor for supervisor in self.supervisors if supervisor.first_exit.done()), None)
         if ended is None:
             raise PlatformError(f"the media workers were not ready within {READY_S:g} s")
         raise PlatformError(f"{ended.name} ended at its start; its own message stands above")
 
     async def _stop_workers(self) -> None:
-        await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
+        await asyncio.gather(*(supervisor.stop() for supervisor in self.supervisors))
 
 
 async def run(settings: Settings, session: Callable[[Platform], Coroutine[Any, Any, T]]) -> T | None:
@@ -201,7 +229,7 @@ async def run(settings: Settings, session: Callable[[Platform], Coroutine[Any, A
 
     async def live() -> T:
         await platform.start()
-        log.info("node ready", data_dir=settings.data_dir, workers=settings.workers)
+        log.info("node ready", data_dir=settings.data_dir, workers=len(platform.supervisors))
         return await session(platform)
 
     living = asyncio.create_task(live())
@@ -226,6 +254,19 @@ def raise_file_limit() -> None:
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     log.info("open files allowed", files=hard, before=soft)
+
+
+async def forget_worker(cluster: Cluster, node: str, index: int) -> None:
+    """A worker has ended: take back what it had announced at once, without waiting for its lease to lapse.
+
+    So its publishers can come back to any other worker, and viewers are not sent to it in vain.
+    """
+    await cluster.delete(f"{WORKER_PREFIX}{node}/{index}")
+    for entry in await cluster.list(STREAM_PREFIX):
+        stream = presence.decode(entry.value)
+        if (stream.node, stream.worker) == (node, index):
+            with contextlib.suppress(Conflict):
+                await cluster.delete(entry.key, expect_revision=entry.revision)
 
 
 async def _count_workers(cluster: EmbeddedCluster, wanted: int) -> None:
@@ -309,7 +350,7 @@ class _WebServer(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def _web(name: str, app: Starlette, address: tuple[str, int]) -> AsyncIterator[None]:
+async def _web(name: str, app: ASGIApp, address: tuple[str, int]) -> AsyncIterator[None]:
     """An app on its port, answering once this is entered; at the end it takes no more and finishes what it has."""
     config = uvicorn.Config(
         app,

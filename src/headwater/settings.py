@@ -11,7 +11,7 @@ import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -48,6 +48,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first_packet_s: how long a new connection may take to say what it wants: RTMP handshake and command, HTTP request.
     publisher_silence_s: a publisher that sends nothing for so long is ended (reference media-plane 5.2: 10 s).
     takeover_after_s: a second push of a live name takes over once the first has been silent for so long.
+    unknown_stream_wait_s: how long a request for a stream that nobody publishes waits for its publisher before it gets its
+        404: players often start in the same moment as the encoder. 0 answers at once.
     viewer_stalled_s: a viewer whose socket took nothing for so long is ended.
     """
 
@@ -56,6 +58,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first_packet_s: Positive = 10.0
     publisher_silence_s: Positive = 10.0
     takeover_after_s: Positive = 3.0
+    unknown_stream_wait_s: NotNegative = 1.0
     viewer_stalled_s: Positive = 30.0
 
 
@@ -187,6 +190,27 @@ class Domains(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     icp: Icp = Icp()
 
 
+class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """This machine as the others and DNS see it ([docs/dns.md](docs/dns.md)).
+
+    id: unique among the nodes. Empty: the host name.
+    region: one of `domains.regions`, or any other name that the operator's table of networks uses.
+    latitude, longitude: degrees, north and east positive. Without them the country of the first public address is taken.
+    addresses: public IPv4 and IPv6 addresses that DNS answers with. Empty: `public_host`, if that is an address.
+    edge_group: `domestic` (mainland China) or `overseas`. Empty: the node serves domains of every edge group, for
+        installations that do not part the two.
+    capacity_mbps: what the network can send; clients are spread in proportion.
+    """
+
+    id: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9._-]{0,253}\Z")] = ""
+    region: str = ""
+    latitude: Annotated[float, msgspec.Meta(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, msgspec.Meta(ge=-180, le=180)] | None = None
+    addresses: tuple[str, ...] = ()
+    edge_group: Literal["", "domestic", "overseas"] = ""
+    capacity_mbps: PositiveInt = 1000
+
+
 class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the operator says of the addresses on either end of a connection, for the rules of who may push and play.
 
@@ -221,19 +245,28 @@ class Usage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention_days: Annotated[int, msgspec.Meta(ge=31)] = 92
 
 
+class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The web console. proxies: addresses of proxies in front of it, whose X-Forwarded-For and X-Forwarded-Proto are believed.
+
+    Behind a proxy that speaks HTTPS, cookies are marked Secure, and sign-ins are limited by the visitor's own address.
+    """
+
+    proxies: tuple[str, ...] = ()
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration of one node.
 
     data_dir: database, key file, run-time sockets.
     database: a URL such as `postgresql://user:password@host/name`; empty: the SQLite file in data_dir, enough for one machine.
-    workers: media worker processes.
+    workers: media worker processes; 0 means one for each core.
     public_host: the address or name that ready-made URLs show when a domain name does not resolve.
     drain_s: how long a stopping node waits for its connections to take their last bytes.
     """
 
     data_dir: str = "./data"
     database: str = ""
-    workers: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
+    workers: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
     public_host: str = "127.0.0.1"
     drain_s: NotNegative = 5.0
     listen: Listen = Listen()
@@ -244,8 +277,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log: Log = Log()
     domains: Domains = Domains()
     access: Access = Access()
+    node: Node = Node()
     places: Places = Places()
     usage: Usage = Usage()
+    console: Console = Console()
 
 
 def load(
@@ -277,6 +312,8 @@ def load(
         _check_address("access.staging_addresses", address, ipaddress.ip_address)
     for name in Listen.__struct_fields__:
         listen_address(getattr(settings.listen, name), f"listen.{name}")
+    for address in settings.node.addresses:
+        _check_address("node.addresses", address, ipaddress.ip_address)
     return settings
 
 

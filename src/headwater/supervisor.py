@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -37,6 +37,7 @@ class Supervisor:
 
     command: the program and its arguments. told: the bytes written to its standard input at each start.
     drain_s: how long a worker that was asked to stop may take for its connections.
+    on_exit: awaited after each end of the worker, before it is started again.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Supervisor:
         told: bytes,
         drain_s: float,
         clock: Callable[[], float] = time.monotonic,
+        on_exit: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.name = name
         self.pid: int | None = None
@@ -56,6 +58,7 @@ class Supervisor:
         self._told = told
         self._drain_s = drain_s
         self._clock = clock
+        self._on_exit = on_exit
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._last_exit: int | None = None
@@ -77,6 +80,8 @@ class Supervisor:
         while not self._stopping.is_set():
             started = self._clock()
             self._last_exit = code = await self._live()
+            if self._on_exit is not None:
+                await self._on_exit()
             if not self.first_exit.done():
                 self.first_exit.set_result(code)
             if self._stopping.is_set():

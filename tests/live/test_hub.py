@@ -26,6 +26,8 @@ METADATA = b"\x02\x00\x0aonMetaData\x05"
 class Push:
     """A publisher that writes 25 frames a second."""
 
+    remote = False
+
     def __init__(self, hub: Hub, name: str = "one") -> None:
         self.id = name
         self.hub = hub

@@ -311,11 +311,8 @@ def test_what_cannot_be_is_refused_with_the_services_code(
         400,
     )
     assert refusal(current, "AddLiveDomain", DomainName="x.a.test", **add, TopLevelDomain="y") == ("NotImplemented", 501)
-    tag = [{"Key": "a", "Value": "b"}]
-    assert refusal(current, "AddLiveDomain", DomainName="x.a.test", **add, Tag=tag) == (
-        "NotImplemented",
-        501,
-    )
+    tag = [{"Key": "acs:a", "Value": "b"}]
+    assert refusal(current, "AddLiveDomain", DomainName="x.a.test", **add, Tag=tag) == ("InvalidTagKey.Malformed", 400)
     for operation in ("StartLiveDomain", "StopLiveDomain", "DeleteLiveDomain", "DescribeLiveDomainMapping"):
         assert refusal(current, operation, DomainName="nobody.test") == ("InvalidDomain.NotFound", 404)
     other = f"other-{push}"
@@ -383,3 +380,35 @@ def test_a_wrong_key_is_refused(client: str, api_server: ApiServer) -> None:
     wrong = CLIENTS[client](api_server.endpoint, api_server.account.access_key_id, "wrong")
     code = "InvalidAccessKeySecret" if client == "classic" else "SignatureDoesNotMatch"  # the classic client's own finding
     assert refusal(wrong, "DescribeLiveUserDomains") == (code, 400)
+
+
+def test_domains_are_tagged_and_found_again(call: Caller, names: tuple[str, str]) -> None:
+    push, play = names
+    add_pair(call, push, play)
+    team = f"team-{push}"
+    one, two = {"Key": team, "Value": "a"}, {"Key": "x", "Value": "空 +&"}
+    call("TagLiveResources", ResourceType="DOMAIN", ResourceId=[push, play], Tag=[one, two])
+    call("UnTagLiveResources", ResourceType="DOMAIN", ResourceId=[push], TagKey=["x"])
+    listed = call("DescribeLiveUserDomains", Tag=[one])["Domains"]["PageData"]
+    assert [domain["DomainName"] for domain in listed] == sorted(names)
+    assert {"Key": team, "Value": ["a"]} in call("DescribeLiveUserTags")["Tags"]
+    call("UnTagLiveResources", ResourceType="DOMAIN", ResourceId=[push, play], All=True)
+    assert call("DescribeLiveUserDomains", Tag=[one])["TotalCount"] == 0
+    call("ChangeLiveDomainResourceGroup", DomainName=play, NewResourceGroupId="rg-1")
+    assert call("DescribeLiveDomainDetail", DomainName=play)["DomainDetail"]["ResourceGroupId"] == "rg-1"
+
+
+def test_the_tags_of_domains_are_listed(current: Caller, names: tuple[str, str]) -> None:  # newer than the classic SDK
+    push, play = names
+    add_pair(current, push, play)
+    one, two = {"Key": "team", "Value": "a"}, {"Key": "x", "Value": "b"}
+    current("TagLiveResources", ResourceType="DOMAIN", ResourceId=[push], Tag=[one])
+    current("TagLiveResources", ResourceType="DOMAIN", ResourceId=[play], Tag=[one, two])
+    found = current("DescribeLiveTagResources", ResourceType="DOMAIN", ResourceId=[play])["TagResources"]
+    assert [(item["ResourceId"], item["Tag"]) for item in found] == [(play, [one, two])]
+    rows = current("ListLiveTagResources", ResourceType="DOMAIN", Tag=[one])["TagResources"]["TagResource"]
+    assert [(row["ResourceId"], row["TagKey"], row["TagValue"]) for row in rows] == [
+        (play, "team", "a"),
+        (play, "x", "b"),
+        (push, "team", "a"),
+    ]

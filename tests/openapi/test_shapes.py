@@ -26,6 +26,7 @@ IGNORED = {"CheckUrl"}
 PUSH, PLAY, BARE, SUB = "push.shapes.test", "play.shapes.test", "bare.shapes.test", "sub.shapes.test"
 STREAM = {"DomainName": PUSH, "AppName": "live", "StreamName": "cam", "LiveStreamType": "publisher"}
 SPAN = {"StartTime": format_time(time.time() - 600), "EndTime": format_time(time.time() + 600)}
+RESOURCE = {"ResourceType": "DOMAIN", "ResourceId.1": PLAY}
 STAGED = "the id of what is staged"
 FUNCTION = json.dumps([{"functionName": "range", "functionArgs": [{"argName": "enable", "argValue": "on"}]}])
 
@@ -57,6 +58,12 @@ CALLS: list[tuple[str, dict[str, str]]] = [
     ("DeleteLiveSpecificStagingConfig", {"DomainName": PLAY, "ConfigId": STAGED}),
     ("SetLiveStreamDelayConfig", {"DomainName": PLAY, "HlsDelay": "9"}),
     ("DescribeLiveStreamDelayConfig", {"DomainName": PLAY}),
+    ("TagLiveResources", {**RESOURCE, "Tag.1.Key": "team", "Tag.1.Value": "sports"}),
+    ("DescribeLiveTagResources", RESOURCE),
+    ("ListLiveTagResources", RESOURCE),
+    ("DescribeLiveUserTags", {}),
+    ("UnTagLiveResources", {**RESOURCE, "TagKey.1": "other"}),
+    ("ChangeLiveDomainResourceGroup", {"DomainName": PLAY, "NewResourceGroupId": "rg-shapes"}),
     ("DescribeLiveStreamsOnlineList", {"DomainName": PLAY}),
     ("DescribeLiveStreamsPublishList", {"DomainName": PLAY, **SPAN}),
     ("DescribeLiveDomainBpsData", {"DomainName": PLAY}),

@@ -123,3 +123,18 @@ def test_urls_of_an_unknown_domain_are_one_line(server: Server) -> None:
 def test_the_command_and_the_library_sign_alike() -> None:
     url = "https://play.test/live/cam.m3u8"
     assert headwater("url", "sign", url, "--key", KEY, "--timestamp", "5").stdout.strip() == sign_url(url, KEY, 5)
+
+
+def test_users_of_the_console_are_kept_by_command(server: Server) -> None:
+    account = json.loads(server.run("account", "create", "of-users", "--json"))
+    made = json.loads(server.run("console", "user", "create", "erin", "--account", "of-users", "--json"))
+    assert made["account_id"] == account["account_id"]
+    assert len(made["password"]) == 20
+    again = json.loads(server.run("console", "user", "reset", "erin", "--json"))
+    assert again["password"] != made["password"]
+    server.run("console", "user", "disable", "erin")
+    (erin,) = [user for user in json.loads(server.run("console", "user", "list", "--json")) if user["name"] == "erin"]
+    assert (erin["account"], erin["disabled"], erin["must_change"]) == (account["account_id"], True, True)
+    server.run("console", "user", "enable", "erin")
+    server.run("console", "user", "delete", "erin")
+    assert "erin" not in server.run("console", "user", "list")

@@ -56,12 +56,15 @@ def test_the_first_start_shows_a_key_once_and_never_in_the_log() -> None:
         assert "account main was made" in output
         secret = next(line.split()[1] for line in server.output if "access_key_secret" in line)
         key_id = next(line.split()[1] for line in server.output if "access_key_id" in line)
+        password = next(line.split()[1] for line in server.output if line.startswith("  password "))
         assert secret not in server.log_file.read_text()
+        assert password not in server.log_file.read_text()
         assert [account["name"] for account in json.loads(server.run("account", "list", "--json"))] == ["main"]
         server.stop()
         with begun(server.data_dir) as again:
             again.wait_ready()
             assert secret not in again.said()
+            assert "password" not in "\n".join(again.output)
             assert key_id not in "\n".join(again.output)
             again.stop()
 
@@ -71,7 +74,7 @@ def test_a_start_that_fails_makes_no_account_whose_key_nobody_saw(tmp_path: Path
         (tmp_path / name).write_text("garbage")
     data = tmp_path / "data"
     line = complaint(up(data, **{"tls.certificate": str(tmp_path / "certificate"), "tls.key": str(tmp_path / "key")}))
-    assert "worker-0" in line
+    assert "worker-" in line
     command = [sys.executable, "-m", "headwater", "account", "list", "--json", "--data-dir", str(data)]
     assert json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout) == []
 

@@ -26,8 +26,15 @@ LISTENERS = ("rtmp", "rtmps", "http", "https", "api", "console", "metrics")
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0
 
-DEFAULTS = {"log.format": "json", "domains.quota": "100000", "drain_s": "1"}
-"""Every test makes its own domains, so the account's quota is lifted; connections left open must not hold up the end."""
+DEFAULTS = {
+    "log.format": "json",
+    "domains.quota": "100000",
+    "drain_s": "1",
+    "workers": os.environ.get("TEST_WORKERS", "1"),
+    "limits.unknown_stream_wait_s": "0.2",
+}
+"""Every test makes its own domains, so the account's quota is lifted; connections left open must not hold up the end. Tests say
+themselves when they want several workers, or a wait for publishers."""
 
 
 @dataclass(frozen=True)

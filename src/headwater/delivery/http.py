@@ -6,7 +6,7 @@ import asyncio
 import random
 import re
 from collections import Counter
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import unquote
 
 import msgspec
@@ -15,10 +15,11 @@ from headwater.access.client import Client, Doors, Peer
 from headwater.access.names import request_domain, split_query
 from headwater.access.policy import Answers
 from headwater.access.verdict import Grant, Refusal, refuse
-from headwater.delivery.hls_viewers import HlsViewers, ViewerId
-from headwater.delivery.play import Delivery, PlayRequest
+from headwater.delivery.hls_cache import Fetch, HlsCache, Playlist
+from headwater.delivery.hls_viewers import HlsViewers, ViewerId, viewer_id
+from headwater.delivery.play import Delivery, Found, PlayRequest
 from headwater.live.hls import HlsOutput
-from headwater.live.stream import LiveStream
+from headwater.live.stream import LiveStream, StreamKey
 from headwater.live.viewer import Payer
 from headwater.protocols import websocket
 from headwater.protocols.http import HttpError, Request, Response, accepts_gzip, byte_range
@@ -69,7 +70,10 @@ class Join(msgspec.Struct, frozen=True):
     stream: LiveStream
 
 
-Answer = Response | Join | Awaitable[Response]
+Answer = Response | Join | Awaitable[Response | Join]
+
+AskHome = Callable[[int, ViewerId], Awaitable[bool]]
+"""Asks another worker, by its index, whether it knows an HLS viewer."""
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -80,16 +84,29 @@ class HttpDelivery:
     """Answers requests; one for all connections of a worker.
 
     ports: those of `http` and `https`, as far as we listen there; redirects between the two name them.
+    fetch, ask_home: what other workers of the machine are asked for.
     """
 
-    def __init__(self, delivery: Delivery, doors: Doors, ports: Mapping[str, int], loop: asyncio.AbstractEventLoop) -> None:
-        self.hls_viewers = HlsViewers()
+    def __init__(
+        self,
+        delivery: Delivery,
+        doors: Doors,
+        ports: Mapping[str, int],
+        loop: asyncio.AbstractEventLoop,
+        hls_viewers: HlsViewers,
+        *,
+        fetch: Fetch,
+        ask_home: AskHome,
+    ) -> None:
+        self.hls_viewers = hls_viewers
+        self.hls_cache = HlsCache(fetch, loop.time)
         self.hls_bytes_out = 0
         self.hls_sent: Counter[Payer] = Counter()
         self._delivery = delivery
         self._doors = doors
         self._ports = ports
         self._loop = loop
+        self._ask_home = ask_home
 
     def answer(self, session_id: str, request: Request, peer: Peer) -> Answer:
         """What a request gets. Raises HttpError on a request that is wrong in itself."""
@@ -122,9 +139,18 @@ class HttpDelivery:
     def sweep(self) -> None:
         """Forget HLS viewers who have gone. To be called about once a second."""
         self.hls_viewers.sweep(self._loop.time())
+        self.hls_cache.sweep()
 
     def _flv(self, session_id: str, request: Request, ask: PlayRequest) -> Answer:
         found = self._delivery.find(session_id, ask)
+        if isinstance(found, (Refusal, tuple)):
+            return self._join(request, ask, found)
+        return self._join_later(request, ask, found)
+
+    async def _join_later(self, request: Request, ask: PlayRequest, coming: Awaitable[Found]) -> Response | Join:
+        return self._join(request, ask, await coming)
+
+    def _join(self, request: Request, ask: PlayRequest, found: Found) -> Response | Join:
         if isinstance(found, Refusal):
             return self._refused(request, ask, found)
         if ask.client.protocol == "ws-flv":
@@ -143,34 +169,78 @@ class HttpDelivery:
         return Join((*headers, ("Connection", "close")), 200, ask, *found)
 
     def _hls(self, session_id: str, request: Request, ask: PlayRequest) -> Answer:
-        who = (ask.domain, ask.uri, ask.token or "", ask.client.origin, ask.client.user_agent[:256])
-        admitted = self._delivery.admit(session_id, ask, ignore_expiry=self.hls_viewers.known(who))
+        who = viewer_id(ask.domain, ask.uri, ask.token or "", ask.client.origin, ask.client.user_agent[:256])
+        known = self.hls_viewers.known(who)
+        verdict = self._delivery.judge(ask, ignore_expiry=known)
+        if isinstance(verdict, Refusal) and verdict.reason == "signature_expired" and not self.hls_viewers.at_home(who):
+            return self._hls_if_known(session_id, request, ask, who)
+        return self._hls_admitted(session_id, request, ask, who, ignore_expiry=known)
+
+    async def _hls_if_known(self, session_id: str, request: Request, ask: PlayRequest, who: ViewerId) -> Response | Join:
+        """The signature has expired, but this may be a viewer who has been watching through another worker."""
+        known = await self._ask_home(self.hls_viewers.home(who), who)
+        answer = self._hls_admitted(session_id, request, ask, who, ignore_expiry=known)
+        return answer if isinstance(answer, (Response, Join)) else await answer
+
+    def _hls_admitted(
+        self, session_id: str, request: Request, ask: PlayRequest, who: ViewerId, *, ignore_expiry: bool
+    ) -> Answer:
+        admitted = self._delivery.admit(session_id, ask, ignore_expiry=ignore_expiry)
         if isinstance(admitted, Refusal):
             return self._refused(request, ask, admitted)
-        output = self._delivery.hub.hls(admitted[1])
-        if output is None:
-            return self._refused(request, ask, self._delivery.refuse(session_id, ask, refuse("not_found")))
-        if output.unsupported is not None:
-            refusal = self._delivery.refuse(session_id, ask, refuse("unsupported", output.unsupported))
-            return self._refused(request, ask, refusal)
-        output.asked_at = self._loop.time()
-        if output.ready:
-            return self._playlist(request, ask, output, who)
-        return self._wait(session_id, request, ask, output, who)
+        key = admitted[1]
+        query = f"vhost={ask.domain}" if "vhost=" in request.query else ""
+        packed = self._packed(key, query)
+        if packed is None:
+            return self._hls_later(session_id, request, ask, who, key, query)
+        return self._playlist(session_id, request, ask, who, packed)
 
-    async def _wait(self, session_id: str, request: Request, ask: PlayRequest, output: HlsOutput, who: ViewerId) -> Response:
+    def _packed(self, key: StreamKey, query: str) -> Packed | None:
+        """A playlist that can be had at once, or why there is none; None if one must wait."""
+        if self._delivery.sources.elsewhere(key):
+            held = self.hls_cache.playlist_at_hand(key, query)
+            return None if held is None else _of(held)
+        output = self._delivery.hub.hls(key)
+        if output is None:
+            return None
+        output.asked_at = self._loop.time()
+        if output.unsupported is not None:
+            return refuse("unsupported", output.unsupported)
+        return output.playlist(query) if output.ready else None
+
+    async def _packed_later(self, key: StreamKey, query: str) -> Packed:
+        """A playlist, once there is one: from its publisher's worker, or here when the first segment is ready."""
+        sources = self._delivery.sources
+        deadline = sources.deadline
+        while True:
+            packed = self._packed(key, query)
+            if packed is not None:
+                return packed
+            output = None if sources.elsewhere(key) else self._delivery.hub.hls(key)
+            if output is not None:
+                return await self._first(output, query)
+            held = await self.hls_cache.playlist(key, query) if sources.known_elsewhere(key) else None
+            if held is not None and (held.answer.status != 404 or sources.elsewhere(key)):
+                return _of(held)
+            if not sources.may_wait() or not await sources.appears(key, deadline):
+                return refuse("not_found")
+
+    async def _first(self, output: HlsOutput, query: str) -> Packed:
         await output.wait(FIRST_SEGMENT_S)
         if output.unsupported is not None:
-            refusal = self._delivery.refuse(session_id, ask, refuse("unsupported", output.unsupported))
-            return self._refused(request, ask, refusal)
-        if not output.ready:
-            refusal = self._delivery.refuse(session_id, ask, refuse("not_found", "no segment is ready yet"))
-            return self._refused(request, ask, refusal)
-        return self._playlist(request, ask, output, who)
+            return refuse("unsupported", output.unsupported)
+        return output.playlist(query) if output.ready else refuse("not_found", "no segment is ready yet")
 
-    def _playlist(self, request: Request, ask: PlayRequest, output: HlsOutput, who: ViewerId) -> Response:
+    async def _hls_later(
+        self, session_id: str, request: Request, ask: PlayRequest, who: ViewerId, key: StreamKey, query: str
+    ) -> Response:
+        return self._playlist(session_id, request, ask, who, await self._packed_later(key, query))
+
+    def _playlist(self, session_id: str, request: Request, ask: PlayRequest, who: ViewerId, packed: Packed) -> Response:
+        if isinstance(packed, Refusal):
+            return self._refused(request, ask, self._delivery.refuse(session_id, ask, packed))
         self.hls_viewers.saw(who, self._loop.time())
-        plain, zipped = output.playlist(f"vhost={ask.domain}" if "vhost=" in request.query else "")
+        plain, zipped = packed
         answers = self._delivery.answers(ask.domain, ask.client)
         headers: Headers = (
             *CORS,
@@ -185,16 +255,32 @@ class HttpDelivery:
             self._sent((ask.domain, ask.client.secure), len(plain))
         return Response(200, headers, plain)
 
-    def _segment(self, request: Request, match: re.Match[str], client: Client) -> Response:
+    def _segment(self, request: Request, match: re.Match[str], client: Client) -> Answer:
         query = split_query("?" + request.query)[1]
         domain = request_domain(request.headers.get("host"), query)
         key = self._delivery.stream_key(domain, match["app"], match["stream"])
-        output = self._delivery.hub.hls_if_active(key) if key is not None else None
-        data = output.segment(int(match["number"]), match["word"]) if output is not None else None
-        if output is None or data is None:
-            return _error(refuse("not_found", "no such segment, or no longer"))
-        output.asked_at = self._loop.time()
-        etag = f'"{match["number"]}-{match["word"]}"'
+        if key is None:
+            return _no_segment()
+        name = f"{match['number']}-{match['word']}"
+        data = self._segment_here(key, int(match["number"]), match["word"]) or self.hls_cache.segment_at_hand(key, name)
+        if data is None and self._delivery.sources.known_elsewhere(key):
+            return self._segment_later(request, domain, client, key, name)
+        return self._give_segment(request, domain, client, name, data)
+
+    async def _segment_later(self, request: Request, domain: str, client: Client, key: StreamKey, name: str) -> Response:
+        return self._give_segment(request, domain, client, name, await self.hls_cache.segment(key, name))
+
+    def _segment_here(self, key: StreamKey, number: int, word: str) -> bytes | None:
+        output = self._delivery.hub.hls_if_active(key)
+        data = output.segment(number, word) if output is not None else None
+        if output is not None and data is not None:
+            output.asked_at = self._loop.time()
+        return data
+
+    def _give_segment(self, request: Request, domain: str, client: Client, name: str, data: bytes | None) -> Response:
+        if data is None:
+            return _no_segment()
+        etag = f'"{name}"'
         headers: Headers = (
             *CORS,
             ("Content-Type", "video/mp2t"),
@@ -223,6 +309,25 @@ class HttpDelivery:
     def _sent(self, payer: Payer, size: int) -> None:
         self.hls_bytes_out += size
         self.hls_sent[payer] += size
+
+    # what other workers ask for
+
+    async def playlist_for_worker(self, key: StreamKey, query: str) -> Response:
+        """The playlist of a stream that is packed here."""
+        output = self._delivery.hub.hls(key)
+        if output is None:
+            return _error(refuse("not_found"))
+        output.asked_at = self._loop.time()
+        packed = await self._first(output, query)
+        return _error(packed) if isinstance(packed, Refusal) else Response(200, (), packed[0])
+
+    def segment_for_worker(self, key: StreamKey, name: str) -> Response:
+        """A segment that was packed here. name: `<number>-<word>`."""
+        number, _, word = name.partition("-")
+        data = self._segment_here(key, int(number), word) if number.isdecimal() and word.isascii() else None
+        return _no_segment() if data is None else Response(200, (), data)
+
+    # refusals
 
     def _refused(self, request: Request, ask: PlayRequest, refusal: Refusal) -> Response:
         """The answer to a refusal: the page that the domain has for it, the same URL over the wanted scheme, or the error."""
@@ -260,6 +365,20 @@ def _dressed(headers: Headers, answers: Answers, client: Client) -> Headers:
         if value is not None:
             headers = (*headers, (name, value))
     return headers
+
+
+Packed = tuple[bytes, bytes] | Refusal
+"""A playlist, plain and gzipped, or why there is none."""
+
+
+def _of(held: Playlist) -> Packed:
+    if held.answer.status == 200:
+        return held.answer.body, held.zipped
+    return refuse("unsupported" if held.answer.status == 415 else "not_found", held.answer.text)
+
+
+def _no_segment() -> Response:
+    return _error(refuse("not_found", "no such segment, or no longer"))
 
 
 def _error(refusal: Refusal) -> Response:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Awaitable, Callable
+from typing import Protocol, cast
 
 import msgspec
 import structlog
@@ -32,11 +32,38 @@ class PlayRequest(msgspec.Struct, frozen=True):
     client: Client
 
 
+Found = tuple[Grant, LiveStream] | Refusal
+
+
+class Sources(Protocol):
+    """Where streams come from that are not here (yet): other workers, or publishers that are about to come."""
+
+    def find(self, key: StreamKey) -> LiveStream | Awaitable[LiveStream | None] | None:
+        """The stream, if it is here; otherwise what to wait for, or None if waiting is in vain."""
+
+    async def appears(self, key: StreamKey, deadline: float) -> bool:
+        """Wait until something has changed about a stream; False if nothing has until that loop time."""
+
+    @property
+    def deadline(self) -> float:
+        """The loop time until which a request that comes now may wait for its publisher."""
+
+    def may_wait(self) -> bool:
+        """Whether one more request may wait for a publisher."""
+
+    def elsewhere(self, key: StreamKey) -> bool:
+        """Whether another worker has the stream now."""
+
+    def known_elsewhere(self, key: StreamKey) -> bool:
+        """Whether another worker has the stream, or had it a moment ago."""
+
+
 class Delivery:
     """The delivery side of a media node. full: what is short for one more viewer, None if there is room."""
 
-    def __init__(self, hub: Hub, rules: Rules, counters: Counters, full: Callable[[], str | None]) -> None:
+    def __init__(self, hub: Hub, rules: Rules, counters: Counters, sources: Sources, full: Callable[[], str | None]) -> None:
         self.hub = hub
+        self.sources = sources
         self._rules = rules
         self._counters = counters
         self._full = full
@@ -46,7 +73,7 @@ class Delivery:
 
         ignore_expiry: for a viewer who was admitted before and asks for more (an HLS playlist again).
         """
-        verdict = self._judge(request, ignore_expiry=ignore_expiry)
+        verdict = self.judge(request, ignore_expiry=ignore_expiry)
         if isinstance(verdict, Grant):
             short = None if ignore_expiry else self._full()
             if short is None:
@@ -71,16 +98,25 @@ class Delivery:
         policy = self._rules.policy(domain, staging=client.staging)
         return policy.answers if policy is not None else Answers()
 
-    def find(self, session_id: str, request: PlayRequest) -> tuple[Grant, LiveStream] | Refusal:
-        """The live stream that this client may play, or why not."""
+    def find(self, session_id: str, request: PlayRequest) -> Found | Awaitable[Found]:
+        """The live stream that this client may play, or why not; later, if the stream is not here (yet)."""
         admitted = self.admit(session_id, request)
         if isinstance(admitted, Refusal):
             return admitted
         grant, key = admitted
-        stream = self.hub.streams.get(key)
+        stream = self.sources.find(key)
+        if isinstance(stream, LiveStream):
+            return grant, stream
         if stream is None:
             return self.refuse(session_id, request, refuse("not_found"))
-        return grant, stream
+        return self._find_later(session_id, request, stream)
+
+    async def _find_later(self, session_id: str, request: PlayRequest, coming: Awaitable[LiveStream | None]) -> Found:
+        stream = await coming
+        if stream is None:
+            return self.refuse(session_id, request, refuse("not_found"))
+        admitted = self.admit(session_id, request, ignore_expiry=True)  # the rules may have changed meanwhile
+        return admitted if isinstance(admitted, Refusal) else (admitted[0], stream)
 
     def join(self, session_id: str, request: PlayRequest, grant: Grant, stream: LiveStream, sink: Sink, owner: Owner) -> Viewer:
         """Give the stream to an admitted client; from here on the fan-out writes to its transport."""
@@ -115,14 +151,14 @@ class Delivery:
         for stream in tuple(self.hub.streams.values()):
             key = stream.key
             for viewer in stream.viewers():
-                verdict = self._judge(cast(PlayRequest, viewer.request), ignore_expiry=True)
+                verdict = self.judge(cast(PlayRequest, viewer.request), ignore_expiry=True)
                 if isinstance(verdict, Refusal):
                     self._counters.refused["play", verdict.reason] += 1
                     viewer.owner.end_viewer(verdict.text)
                 elif verdict.domain != key.domain:
                     viewer.owner.end_viewer("the domain belongs to another stream now")
 
-    def _judge(self, request: PlayRequest, *, ignore_expiry: bool) -> Grant | Refusal:
+    def judge(self, request: PlayRequest, *, ignore_expiry: bool) -> Grant | Refusal:
         return self._rules.admit_play(
             request.domain,
             request.app,

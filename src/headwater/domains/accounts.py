@@ -9,13 +9,16 @@ import time
 from collections.abc import Callable
 
 import msgspec
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import delete, func, select, tuple_
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from headwater.domains.errors import error
 from headwater.store.database import Actor, Database
 from headwater.store.models import AccessKey, Account, ApiNonce
 
+ACCESS_KEYS_MAX = 5
+"""Access keys of one account: enough to change them one after the other for several programs."""
 NONCES_PURGED = 4
 """Expired nonces that each used one clears away: more than one, so that the table shrinks after a rush, and never a big job."""
 
@@ -38,6 +41,21 @@ class NewAccount(msgspec.Struct, frozen=True):
     name: str
     access_key_id: str
     access_key_secret: str
+
+
+class NewAccessKey(msgspec.Struct, frozen=True):
+    """What is shown once, when an access key is created."""
+
+    access_key_id: str
+    access_key_secret: str
+
+
+class AccessKeyState(msgspec.Struct, frozen=True):
+    """An access key as an administrator sees it: without its secret."""
+
+    id: str
+    active: bool
+    created_s: float
 
 
 class AccessKeyRecord(msgspec.Struct, frozen=True):
@@ -109,6 +127,60 @@ class AccountService:
             rows = await session.scalars(wanted.order_by(AccessKey.created_s))
             return [AccessKeyRecord(row.id, row.secret, row.account, True) for row in rows]
 
+    async def account(self, account_id: str) -> AccountRecord:
+        """One account. Raises EntityNotExist.Account."""
+        async with self._database.read() as session:
+            row = await session.get(Account, account_id)
+        if row is None:
+            raise error("EntityNotExist.Account")
+        return AccountRecord(row.id, row.name, row.created_s)
+
+    async def access_key_states(self, account_id: str) -> list[AccessKeyState]:
+        """All keys of an account, the oldest first."""
+        async with self._database.read() as session:
+            rows = await session.scalars(
+                select(AccessKey).where(AccessKey.account == account_id).order_by(AccessKey.created_s, AccessKey.id)
+            )
+            return [AccessKeyState(row.id, row.status == "active", row.created_s) for row in rows]
+
+    async def create_access_key(self, account_id: str, *, actor: Actor) -> NewAccessKey:
+        """A further key of an account. Raises EntityNotExist.Account, QuotaExceeded.AccessKey."""
+        now_s = self._clock()
+        made = NewAccessKey("HWAK" + _random(20), _random(32))
+        async with self._database.change(account_id, actor, "CreateAccessKey", made.access_key_id, now_s) as change:
+            if await change.session.get(Account, account_id) is None:
+                raise error("EntityNotExist.Account")
+            there = select(func.count()).where(AccessKey.account == account_id)
+            if (await change.session.scalar(there) or 0) >= ACCESS_KEYS_MAX:
+                raise error("QuotaExceeded.AccessKey")
+            change.session.add(
+                AccessKey(
+                    id=made.access_key_id,
+                    secret=made.access_key_secret,
+                    account=account_id,
+                    status="active",
+                    created_s=now_s,
+                )
+            )
+            change.after = {"access_key_id": made.access_key_id}
+        return made
+
+    async def set_access_key_active(self, account_id: str, access_key_id: str, active: bool, *, actor: Actor) -> None:
+        """Let a key sign calls, or no longer. Raises EntityNotExist.AccessKey, for another account's too."""
+        action = "EnableAccessKey" if active else "DisableAccessKey"
+        async with self._database.change(account_id, actor, action, access_key_id, self._clock()) as change:
+            key = await _owned_key(change.session, account_id, access_key_id)
+            change.before = {"status": key.status}
+            key.status = "active" if active else "inactive"
+            change.after = {"status": key.status}
+
+    async def delete_access_key(self, account_id: str, access_key_id: str, *, actor: Actor) -> None:
+        """Forget a key for good. Raises EntityNotExist.AccessKey, for another account's too."""
+        async with self._database.change(account_id, actor, "DeleteAccessKey", access_key_id, self._clock()) as change:
+            key = await _owned_key(change.session, account_id, access_key_id)
+            change.before = {"access_key_id": key.id, "status": key.status}
+            await change.session.delete(key)
+
     async def use_nonce(self, access_key_id: str, nonce: str, expires_s: float) -> bool:
         """Note a signature nonce (of a request whose signature is good); False if it was used before: a replay.
 
@@ -123,6 +195,13 @@ class AccountService:
         except IntegrityError:
             return False
         return True
+
+
+async def _owned_key(session: AsyncSession, account_id: str, access_key_id: str) -> AccessKey:
+    key = await session.get(AccessKey, access_key_id)
+    if key is None or key.account != account_id:
+        raise error("EntityNotExist.AccessKey")
+    return key
 
 
 def _random(length: int) -> str:

@@ -16,12 +16,16 @@ Code = Literal[
     "DomainOwnerVerifyFail",
     "DomainRegionMismatch",
     "DomainTraffic.ExceedThreshold",
+    "Duplicate.TagKey",
     "EntityAlreadyExists.Account",
+    "EntityAlreadyExists.User",
+    "EntityNotExist.AccessKey",
     "EntityNotExist.Account",
     "EntityNotExist.Claim",
     "EntityNotExist.Filing",
     "EntityNotExist.RootDomain",
     "EntityNotExist.Ticket",
+    "EntityNotExist.User",
     "IllegalOperation",
     "InvalidAccountName.Malformed",
     "InvalidArgValue.Malformed",
@@ -33,26 +37,36 @@ Code = Literal[
     "InvalidFunctions.Malformed",
     "InvalidOperation",
     "InvalidParam",
+    "InvalidPassword.Malformed",
+    "InvalidPassword.Mismatch",
+    "InvalidPassword.Unchanged",
     "InvalidPullDomain",
     "InvalidPushDomain",
     "InvalidResumeTime.Malformed",
     "InvalidStartTime.Malformed",
+    "InvalidTagKey.Malformed",
+    "InvalidTagValue.Malformed",
     "InvalidTicket.Closed",
     "InvalidTimeSpan",
+    "InvalidUserName.Malformed",
+    "LastOperator",
     "PushDomainAlreadyMapped",
+    "QuotaExceeded.AccessKey",
     "QuotaExceeded.Blacklist",
     "QuotaExceeded.Domain",
+    "QuotaExceeded.Tag",
     "QuotaExceeded.Ticket",
     "QuotaIncrease.BandwidthTooLow",
     "Schedule.NotFound",
     "ServiceBusy",
     "ServiceUnavailable",
+    "SignInFailed",
 ]
 
 # Reference control-plane 1.7, 2.2, 3, 7.2 and 8. Ours, where the service's own code is not known: DomainMapping.NotFound,
 # DomainRegionMismatch, PushDomainAlreadyMapped, QuotaExceeded.Domain, InvalidFunctions.*, InvalidStartTime.*, InvalidEndTime.*,
 # InvalidTimeSpan, DomainOwnerConflict, QuotaExceeded.Ticket, QuotaIncrease.*, InvalidCsv.*, InvalidTicket.*, EntityNotExist.*
-# and what concerns accounts.
+# and what concerns accounts, their keys and the console's users, and tags.
 _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "ConfigAlreadyExists": (400, "Config has already exist."),
     "ConfigConflict": (400, "The specified function conflicts with another function of the domain."),
@@ -71,12 +85,16 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
         400,
         "not allowed to do this operation because the last day traffic exceeds the threshold",
     ),
+    "Duplicate.TagKey": (400, "A tag key is given more than once."),
     "EntityAlreadyExists.Account": (400, "The specified account already exists."),
+    "EntityAlreadyExists.User": (400, "The specified console user already exists."),
+    "EntityNotExist.AccessKey": (404, "The specified access key does not exist."),
     "EntityNotExist.Account": (404, "The specified account does not exist."),
     "EntityNotExist.Claim": (404, "The specified claim does not exist."),
     "EntityNotExist.Filing": (404, "The specified filing does not exist."),
     "EntityNotExist.RootDomain": (404, "Nobody has proved to own the specified root domain."),
     "EntityNotExist.Ticket": (404, "The specified ticket does not exist."),
+    "EntityNotExist.User": (404, "The specified console user does not exist."),
     "IllegalOperation": (403, "Illegal domain operate is not permitted."),
     "InvalidAccountName.Malformed": (400, "Specified parameter AccountName is not valid."),
     "InvalidArgValue.Malformed": (400, "The specified ArgValue is not valid."),
@@ -88,15 +106,27 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "InvalidFunctions.Malformed": (400, "Specified parameter Functions is not valid."),
     "InvalidOperation": (400, "Delete domain until configure compete."),
     "InvalidParam": (400, "Parameter invalid."),
+    "InvalidPassword.Malformed": (400, "A password has 10 to 256 characters."),
+    "InvalidPassword.Mismatch": (403, "The current password is not right."),
+    "InvalidPassword.Unchanged": (400, "The new password should differ from the current one."),
     "InvalidPullDomain": (400, "The PullDomain should be liveVideo type."),
     "InvalidPushDomain": (400, "The PushDomain should be liveEdge type."),
     "InvalidResumeTime.Malformed": (400, "Specified parameter ResumeTime is not valid."),
     "InvalidStartTime.Malformed": (400, "Specified parameter StartTime is not valid."),
     "InvalidTicket.Closed": (400, "The specified ticket has been answered or withdrawn already."),
+    "InvalidTagKey.Malformed": (400, "The specified tag key is not valid."),
+    "InvalidTagValue.Malformed": (400, "The specified tag value is not valid."),
     "InvalidTimeSpan": (400, "The time span between StartTime and EndTime exceeds the limit."),
+    "InvalidUserName.Malformed": (
+        400,
+        "A user name has 1 to 64 letters, digits and . _ @ -, and begins with a letter or digit.",
+    ),
+    "LastOperator": (400, "The last operator cannot be disabled or deleted."),
     "PushDomainAlreadyMapped": (400, "The PushDomain is already mapped to a PullDomain."),
+    "QuotaExceeded.AccessKey": (400, "The number of access keys has reached the limit of the account."),
     "QuotaExceeded.Blacklist": (400, "Exceed max blacklist count limit"),
     "QuotaExceeded.Domain": (400, "The number of domains has reached the quota of the account."),
+    "QuotaExceeded.Tag": (400, "A domain can have 20 tags."),
     "QuotaExceeded.Ticket": (400, "The number of open tickets has reached the limit of the account."),
     "QuotaIncrease.BandwidthTooLow": (
         400,
@@ -105,23 +135,28 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "Schedule.NotFound": (400, "there is no schedule domain found by the targeted coverage value"),
     "ServiceBusy": (403, "The specified domain is being configured; please try again later."),
     "ServiceUnavailable": (503, "The request has failed due to a temporary failure of the server."),
+    "SignInFailed": (403, "The user name or the password is not right."),
 }
 
 
 class DomainError(Exception):
-    """A request that was refused and changed nothing. `code`, `status` (HTTP) and `message` go to the caller as they are."""
+    """A request that was refused and changed nothing. `code`, `status` (HTTP) and `message` go to the caller as they are.
 
-    def __init__(self, code: str, status: int, message: str) -> None:
+    detail: what the message says beyond the usual one of its code, "" if nothing.
+    """
+
+    def __init__(self, code: str, status: int, message: str, detail: str = "") -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.status = status
         self.message = message
+        self.detail = detail
 
 
 def error(code: Code, detail: str = "") -> DomainError:
     """The error of a code, with its usual status and message; a detail follows the message."""
     status, message = _CATALOG[code]
-    return DomainError(code, status, f"{message} {detail}" if detail else message)
+    return DomainError(code, status, f"{message} {detail}" if detail else message, detail)
 
 
 def invalid(parameter: str) -> DomainError:

@@ -26,6 +26,7 @@ from headwater.domains.ownership import OwnershipService
 from headwater.domains.publisher import READ_AT_ONCE, Publisher, policy_of
 from headwater.domains.quota import QuotaService
 from headwater.domains.rules import Protocol
+from headwater.domains.tags import Tag, checked, put, resource_group, tagged
 from headwater.domains.urls import Endpoints, StreamUrls, stream_urls
 from headwater.domains.usage import DAY_S, Side, UsageService
 from headwater.settings import Domains
@@ -39,6 +40,9 @@ SETTLE_INTERVAL_S = 60.0
 """How often domains that are configuring are looked at: a source of filings that fails is back within minutes."""
 FILING_INTERVAL_S = 86400.0
 """Filings end at the end of a day, so once a day is enough."""
+
+LAST_CHARACTER = "\U0010ffff"
+"""Sorts behind everything that a name can hold: a range of names, unlike LIKE, is read from the index in both databases."""
 
 Status = Literal["online", "offline", "configuring"]
 
@@ -128,13 +132,15 @@ class DomainService:
         scope: str = "domestic",
         *,
         resource_group_id: str = "",
+        tags: Sequence[Tag] = (),
         actor: Actor,
     ) -> DomainRecord:
         """A new domain with URL signing on and a key of its own (AddLiveDomain).
 
         It is online at once, or configuring while the source of ICP filings does not answer: see `settle`. Raises
-        InvalidDomainName.Malformed, InvalidLiveDomainType, InvalidRegion, InvalidScope, DomainAlreadyExist (here or at a
-        sister service), QuotaExceeded.Domain, DomainOwnerVerifyFail, DomainOwnerConflict, Domain.BeianInvalid.
+        InvalidDomainName.Malformed, InvalidLiveDomainType, InvalidRegion, InvalidScope, InvalidResourceGroupId,
+        DomainAlreadyExist (here or at a sister service), QuotaExceeded.Domain, DomainOwnerVerifyFail, DomainOwnerConflict,
+        Domain.BeianInvalid, and what `tags.checked` raises.
         """
         name = rules.domain_name(name, leading_dot=self._settings.leading_dot)
         cname = rules.cname(name, self._settings.cname_zone)
@@ -161,15 +167,17 @@ class DomainService:
             modified_s=now_s,
             cname=cname,
             description="" if filing.passed else filing.text,
-            resource_group_id=resource_group_id,
+            resource_group_id=resource_group(resource_group_id) if resource_group_id else "",
             root=filing.root,
         )
+        wanted = checked(tags)
         try:
             async with self._database.change(account_id, actor, "AddLiveDomain", name, now_s) as change:
                 await self._check_new(change.session, account_id, name)
                 change.session.add(domain)
                 await change.session.flush()
                 change.session.add(function_store.new_row(DomainFunction, name, functions.new_signing(), now_s))
+                await put(change.session, name, wanted)
                 await quota.count(change.session, account_id, 1)
                 change.after = _record(domain)
         except IntegrityError:  # another process added it in the same instant
@@ -225,7 +233,7 @@ class DomainService:
 
     async def list_domains(
         self,
-        account_id: str,
+        account_id: str | None,
         *,
         search: str = "",
         search_type: str = "fuzzy_match",
@@ -233,11 +241,15 @@ class DomainService:
         type_: str = "",
         region: str = "",
         resource_group_id: str = "",
+        tags: Sequence[Tag] = (),
         page_number: int = 1,
         page_size: int = 20,
     ) -> DomainPage:
-        """The account's domains by name (DescribeLiveUserDomains); empty filters match all. Raises InvalidDomainSearchType."""
-        where: list[ColumnElement[bool]] = [Domain.account == account_id]
+        """The account's domains by name (DescribeLiveUserDomains); empty filters match all. Raises InvalidDomainSearchType.
+
+        account_id: None for an operator who looks across accounts.
+        """
+        where = [*tagged(tags), *([] if account_id is None else [Domain.account == account_id])]
         if search:
             where.append(_matches(search.lower(), search_type or "fuzzy_match"))
         for column, wanted in (
@@ -250,7 +262,7 @@ class DomainService:
                 where.append(column == wanted)
         page = select(Domain).where(*where).order_by(Domain.name).limit(page_size).offset((page_number - 1) * page_size)
         async with self._database.read() as session:
-            if len(where) == 1:  # all that the account has, which is counted already
+            if account_id is not None and len(where) == 1:  # all that the account has, which is counted already
                 total = await quota.domains_of(session, account_id)
             else:
                 total = await session.scalar(select(func.count()).select_from(Domain).where(*where)) or 0
@@ -508,7 +520,7 @@ def _matches(text: str, search_type: str) -> ColumnElement[bool]:
         case "fuzzy_match":
             return Domain.name.contains(text, autoescape=True)
         case "pre_match":
-            return Domain.name.startswith(text, autoescape=True)
+            return (Domain.name >= text) & (Domain.name < text + LAST_CHARACTER)
         case "suf_match":
             return Domain.name.endswith(text, autoescape=True)
         case "full_match":

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from headwater.cluster.interface import Cluster
+from headwater.cluster.nodes import NodeList
 from headwater.domains.accounts import AccountService
+from headwater.domains.audit import AuditService
 from headwater.domains.bindings import BindingService
 from headwater.domains.claims import ClaimService
 from headwater.domains.filings import FilingService
@@ -16,8 +18,10 @@ from headwater.domains.quota import QuotaService
 from headwater.domains.service import DomainService
 from headwater.domains.staging import StagingService
 from headwater.domains.streams import StreamService
+from headwater.domains.tags import TagService
 from headwater.domains.tickets import TicketService
 from headwater.domains.usage import UsageService
+from headwater.domains.users import UserService
 from headwater.settings import Settings
 from headwater.store.database import Database
 
@@ -30,6 +34,7 @@ class Services:
     domains: DomainService
     staging: StagingService
     streams: StreamService
+    tags: TagService
     usage: UsageService
     bindings: BindingService
     ownership: OwnershipService
@@ -37,6 +42,9 @@ class Services:
     filings: FilingService
     quota: QuotaService
     tickets: TicketService
+    users: UserService
+    audit: AuditService
+    nodes: NodeList
 
 
 def build(database: Database, cluster: Cluster, settings: Settings, clock: Callable[[], float] = time.time) -> Services:
@@ -60,6 +68,7 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         domains=domains,
         staging=StagingService(database, domains.publisher, clock),
         streams=StreamService(database, cluster, domains.publisher, settings.domains, clock),
+        tags=TagService(database, clock),
         usage=usage,
         bindings=BindingService(database, domains.publisher, clock),
         ownership=ownership,
@@ -67,4 +76,7 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         filings=filings,
         quota=quotas,
         tickets=TicketService(database, quotas, ownership, clock),
+        users=UserService(database, clock),
+        audit=AuditService(database),
+        nodes=NodeList(cluster),
     )

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -45,6 +46,8 @@ class PublishSession:
 
     on_cut: called once when the session is ended by us; the connection says so to the encoder and closes.
     """
+
+    remote = False
 
     __slots__ = (
         "_ingest",
@@ -102,6 +105,16 @@ class PublishSession:
         return size
 
 
+class Names(Protocol):
+    """Who has which stream names, beyond this worker."""
+
+    def claim(self, key: StreamKey, session: str, asked_at: float, *, takeover: bool) -> bool:
+        """Make sure that no other worker has the publisher of this name; True if one had it a moment ago.
+
+        Raises Busy, or Undecided while that is asked.
+        """
+
+
 class Ingest:
     """The ingest side of a media node: who may push, and the pushes that run.
 
@@ -114,12 +127,14 @@ class Ingest:
         hub: Hub,
         rules: Rules,
         counters: Counters,
+        names: Names,
         loop: asyncio.AbstractEventLoop,
         full: Callable[[], str | None],
     ) -> None:
         self.sessions: set[PublishSession] = set()
         self.received: Counter[str] = Counter()
         self._hub = hub
+        self._names = names
         self._rules = rules
         self._counters = counters
         self._loop = loop
@@ -138,7 +153,9 @@ class Ingest:
             key = StreamKey(verdict.domain, request.app, request.stream)
             policy = verdict.stream_policy
             try:
+                moved = self._names.claim(key, session_id, asked_at, takeover=policy.session.on_conflict == "takeover")
                 session.stream = self._hub.publish(key, session, policy.session, policy.latency.hls_delay_s, asked_at)
+                session.stream.packed_before |= moved
             except Busy as busy:
                 verdict = refuse("busy", str(busy))
             else:

@@ -49,11 +49,13 @@ class MediaSegment(msgspec.Struct, frozen=True):
 class HlsOutput:
     """The playlist and segments of one stream. To be made and used on the event loop.
 
-    name: the stream's name, with which segment addresses begin. number: the first segment's media sequence number.
+    name: the stream's name, with which segment addresses begin. number: the first segment's media sequence number, and its
+    discontinuity sequence number, too: it has grown since any earlier packaging of this stream, so players notice the break.
+    since: where in the ring to begin. marked: whether the first segment bears a discontinuity mark.
     asked_at: loop time of the last request. unsupported: why this stream cannot be had as HLS, None if it can.
     """
 
-    def __init__(self, name: str, ring: Ring, delay_s: int, number: int) -> None:
+    def __init__(self, name: str, ring: Ring, delay_s: int, number: int, *, since: int = 0, marked: bool = False) -> None:
         self.asked_at = asyncio.get_running_loop().time()
         self.unsupported: str | None = None
         self.next_number = number
@@ -64,7 +66,7 @@ class HlsOutput:
         self._longest_ms = max(LONGEST_SEGMENT_S, 2 * self._target_s) * 1000
         self._secret = secrets.token_bytes(16)
         self._segments: deque[MediaSegment] = deque()
-        self._breaks_gone = 0
+        self._breaks_gone = number
         self._breaks: deque[int] = deque()
         self._quick = QUICK_START if ring.span_ms < QUICK_START * self._target_s * 1000 else 0
         self._muxer = mpegts.TsMuxer()
@@ -74,16 +76,17 @@ class HlsOutput:
         self._begun_ms: int | None = None
         self._begun_at_s = 0.0
         self._last_ms = 0
-        self._discontinuity = False
+        self._discontinuity = marked
         self._independent = True
         self._ended = False
         self._packed: dict[str, tuple[bytes, bytes]] = {}
         self._waiting: list[asyncio.Future[None]] = []
-        self._next = ring.marks[0].seq if ring.marks else ring.next
-        if len(ring.marks) > 1:
-            gop_s = (ring.marks[1].timestamp_ms - ring.marks[0].timestamp_ms) / 1000
+        marks = [mark for mark in ring.marks if mark.seq >= since]
+        self._next = marks[0].seq if marks else ring.next
+        if len(marks) > 1:
+            gop_s = (marks[1].timestamp_ms - marks[0].timestamp_ms) / 1000
             self._target_duration_s = max(self._target_s, math.ceil(gop_s * math.ceil(self._target_s / max(gop_s, 0.001))))
-        self._configure(ring.marks[0].headers if ring.marks else ())
+        self._configure(marks[0].headers if marks else ())
 
     # What is asked
 

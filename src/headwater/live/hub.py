@@ -10,7 +10,7 @@ import structlog
 
 from headwater.live.hls import HlsOutput
 from headwater.live.output import Traffic
-from headwater.live.packings import PACKINGS
+from headwater.live.packings import PACKINGS, RELAY
 from headwater.live.ring import Ring
 from headwater.live.stream import LiveStream, Publisher, StreamKey, StreamOptions
 
@@ -19,6 +19,9 @@ HLS_IDLE_S = 60.0
 
 HLS_TAIL_S = 30.0
 """How long the last playlist, with its end mark, and the last segments stay after a stream has ended."""
+
+HANDOVER_S = 5.0
+"""Viewers wait at least so long for a stream whose publisher has gone over to another worker: it must be found and pulled."""
 
 UNDER_WAY_S = 0.2
 """What comes from a publisher so soon after another one has asked for its name was under way before: no sign of life."""
@@ -58,6 +61,8 @@ class Hub:
     ) -> None:
         self.streams: dict[StreamKey, LiveStream] = {}
         self.traffic = {name: Traffic() for name in PACKINGS}
+        self.relay_traffic = Traffic()
+        self._all_traffic = self.traffic | {RELAY.name: self.relay_traffic}
         self.corrections = 0
         self.on_change = on_change
         self._loop = loop
@@ -78,22 +83,14 @@ class Hub:
         """
         stream = self.streams.get(key)
         if stream is not None and stream.publisher is not None:
-            silent_s = self._loop.time() - stream.publisher.last_data_at
-            if options.on_conflict != "takeover" and silent_s < self._takeover_after_s:
-                if stream.publisher.last_data_at > asked_at + UNDER_WAY_S:
-                    raise Busy(f"the stream is being published by session {stream.publisher.id}")
-                raise Undecided
-            log.info(
-                "publisher replaced", session=stream.publisher.id, stream=str(key), by=publisher.id, silent_s=round(silent_s, 1)
-            )
-            replaced, stream.publisher = stream.publisher, None
-            replaced.cut("another publisher took over")
+            self._check_room(stream.publisher, options.on_conflict == "takeover", asked_at)
+            self._replace(stream, publisher.id)
         if stream is None:
             stream = LiveStream(
                 key,
                 options,
                 ring=Ring(self._ring_seconds, self._ring_bytes),
-                traffic=self.traffic,
+                traffic=self._all_traffic,
                 loop=self._loop,
                 hls_delay_s=hls_delay_s,
             )
@@ -103,18 +100,52 @@ class Hub:
             window.cancel()
         stream.set_options(options, hls_delay_s)
         stream.attach(publisher)
+        if stream.replica and stream.hls is not None:  # its owner packs it from now on
+            self._keep_tail(stream.key, stream.hls)
+            stream.release_hls()
         self.on_change(stream)
         return stream
 
+    def hand_over(self, key: StreamKey, by: str, *, takeover: bool, asked_at: float) -> None:
+        """Give up a name to session `by` of another worker; viewers wait until the stream can be pulled from there.
+
+        takeover: whether a publisher that is well may be replaced. Raises as `publish` does.
+        """
+        stream = self.streams.get(key)
+        if stream is None or stream.publisher is None or stream.replica:
+            return
+        self._check_room(stream.publisher, takeover, asked_at)
+        publisher = stream.publisher
+        self._lose(stream, max(stream.options.reconnect_window_s, HANDOVER_S))
+        log.info("publisher replaced", session=publisher.id, stream=str(key), by=by)
+        publisher.cut("another publisher took over")
+
+    def _check_room(self, holder: Publisher, takeover: bool, asked_at: float) -> None:
+        """Raises Busy or Undecided unless the holder of a name may be replaced."""
+        if holder.remote or takeover or self._loop.time() - holder.last_data_at >= self._takeover_after_s:
+            return
+        if holder.last_data_at > asked_at + UNDER_WAY_S:
+            raise Busy(f"the stream is being published by session {holder.id}")
+        raise Undecided
+
+    def _replace(self, stream: LiveStream, by: str) -> None:
+        """End a stream's publisher; another one follows at once, so nobody else need know."""
+        replaced, stream.publisher = stream.publisher, None
+        assert replaced is not None
+        if not replaced.remote:
+            log.info("publisher replaced", session=replaced.id, stream=str(stream.key), by=by)
+        replaced.cut("another publisher took over")
+
     def unpublish(self, stream: LiveStream, publisher: Publisher) -> None:
         """A publisher's session has ended: viewers wait for its return. One that was replaced before changes nothing."""
-        if stream.publisher is not publisher:
-            return
+        if stream.publisher is publisher:
+            self._lose(stream, stream.options.reconnect_window_s)
+
+    def _lose(self, stream: LiveStream, window_s: float) -> None:
         stream.detach()
         self.corrections += stream.timeline.corrections
         stream.timeline.corrections = 0
         self.on_change(stream)
-        window_s = stream.options.reconnect_window_s
         if window_s > 0:
             self._windows[stream.key] = self._loop.call_later(window_s, self.end, stream, "the publisher did not return")
         else:
@@ -135,14 +166,14 @@ class Hub:
             self.on_change(stream)
         if stream.hls is not None:
             stream.hls.end()
-            self._drop_tail(stream.key)
-            self._tails[stream.key] = (stream.hls, self._loop.call_later(HLS_TAIL_S, self._drop_tail, stream.key))
-        log.info("stream ended", stream=str(stream.key), reason=reason)
+            self._keep_tail(stream.key, stream.hls)
+        if not stream.replica:
+            log.info("stream ended", stream=str(stream.key), reason=reason)
 
     def hls(self, key: StreamKey) -> HlsOutput | None:
         """The HLS output of a stream that is live, or that has ended a moment ago."""
         stream = self.streams.get(key)
-        if stream is not None:
+        if stream is not None and not stream.replica:
             return stream.playlist_source(time.time())
         tail = self._tails.get(key)
         return tail[0] if tail is not None else None
@@ -150,7 +181,7 @@ class Hub:
     def hls_if_active(self, key: StreamKey) -> HlsOutput | None:
         """As `hls`, but begins nothing: for segments, which only a playlist can have named."""
         stream = self.streams.get(key)
-        if stream is not None:
+        if stream is not None and stream.hls is not None:
             return stream.hls
         tail = self._tails.get(key)
         return tail[0] if tail is not None else None
@@ -160,7 +191,7 @@ class Hub:
         now = self._loop.time()
         for stream in tuple(self.streams.values()):
             publisher = stream.publisher
-            if publisher is not None and now - publisher.last_data_at >= self._silence_s:
+            if publisher is not None and not publisher.remote and now - publisher.last_data_at >= self._silence_s:
                 publisher.cut(f"no data for {self._silence_s:g} s")
             for output in tuple(stream.outputs.values()):
                 for viewer in output.stalled(now - self._stalled_s):
@@ -174,6 +205,10 @@ class Hub:
             self.end(stream, reason)
         for key in tuple(self._tails):
             self._drop_tail(key)
+
+    def _keep_tail(self, key: StreamKey, output: HlsOutput) -> None:
+        self._drop_tail(key)
+        self._tails[key] = (output, self._loop.call_later(HLS_TAIL_S, self._drop_tail, key))
 
     def _drop_tail(self, key: StreamKey) -> None:
         tail = self._tails.pop(key, None)

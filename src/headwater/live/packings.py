@@ -57,4 +57,12 @@ class RtmpPacking:
         return b"".join([rtmp.pack_tag(tag.kind, tag.timestamp_ms, tag.payload) for tag in tags])
 
 
+class RelayPacking(FlvPacking):
+    """FLV for another worker, which is given each read at once."""
+
+    name = "relay"
+
+
+RELAY = RelayPacking()
+
 PACKINGS = {packing.name: packing for packing in (FlvPacking(), WebSocketFlvPacking(), RtmpPacking())}

@@ -9,7 +9,7 @@ import structlog
 
 from headwater.live.hls import HlsOutput
 from headwater.live.output import Output, Traffic
-from headwater.live.packings import PACKINGS
+from headwater.live.packings import PACKINGS, RELAY
 from headwater.live.ring import Ring
 from headwater.live.viewer import Viewer
 from headwater.media import codecs, flv
@@ -18,6 +18,9 @@ from headwater.media.timeline import Timeline
 
 FLUSH_S = {"realtime": 0.0, "low": 0.1, "standard": 0.35}
 """The flush interval of each latency profile; 0 flushes after each read of the publisher's socket."""
+
+RELAY_LAG_MS = 10_000
+"""A worker that falls further behind than this jumps to a key frame, as any slow viewer does; it is stuck for seconds then."""
 
 log = structlog.get_logger()
 
@@ -49,10 +52,16 @@ class StreamOptions(Protocol):
 
 
 class Publisher(Protocol):
-    """The session that feeds a stream. last_data_at: loop time of the last bytes from the encoder."""
+    """The session that feeds a stream. last_data_at: loop time of the last bytes from the encoder.
+
+    remote: the publisher itself is connected to another worker, and this one pulls its stream from there.
+    """
 
     id: str
     last_data_at: float
+
+    @property
+    def remote(self) -> bool: ...
 
     def cut(self, reason: str) -> None:
         """End the session from our side."""
@@ -61,7 +70,9 @@ class Publisher(Protocol):
 class LiveStream:
     """One stream of the hub; made at its first publish, closed when its reconnect window has passed.
 
-    publisher: None while we wait for it to come back. headers: metadata and codec configuration in force now.
+    publisher: None while we wait for it to come back. replica: the last one was `remote`, so the stream is another worker's.
+    packed_before: HLS players may know the stream from another packaging, so the next one begins with a discontinuity mark.
+    headers: metadata and codec configuration in force now.
     tracks: which of `flv.HAS_AUDIO` and `flv.HAS_VIDEO` the publisher has sent.
     """
 
@@ -79,8 +90,11 @@ class LiveStream:
         self.options = options
         self.ring = ring
         self.publisher: Publisher | None = None
+        self.replica = False
+        self.packed_before = False
         self.timeline = Timeline()
         self.outputs: dict[str, Output] = {}
+        self.relays: Output | None = None
         self.hls: HlsOutput | None = None
         self.hls_delay_s = hls_delay_s
         self.next_hls_number = 0
@@ -94,6 +108,8 @@ class LiveStream:
         self.tracks = 0
         self._wait_for_key = False
         self._flush_handle: asyncio.Handle | None = None
+        self._relay_handle: asyncio.Handle | None = None
+        self._own_since = 0  # what the ring holds from before was packed as HLS by another worker
 
     # The publisher's side
 
@@ -101,7 +117,11 @@ class LiveStream:
         """A publisher begins, or takes over. Its first video frame must be a key frame; its clock continues the stream's."""
         first = self.publisher is None and self.ring.next == 0
         self.publisher = publisher
-        self.timeline.begin_session()
+        if self.replica:
+            self._own_since = self.ring.next
+            self.packed_before = True
+        self.replica = publisher.remote
+        self.timeline.begin_session(as_is=publisher.remote)
         self._wait_for_key = True
         self.tracks = 0
         self.meter = Meter()
@@ -133,6 +153,8 @@ class LiveStream:
         self.ring.append(tag, self.headers)
         if self._flush_handle is None and (self.outputs or self.hls is not None):
             self._schedule()
+        if self.relays is not None and self._relay_handle is None:
+            self._relay_handle = self._loop.call_soon(self._flush_relays)
 
     def _remember(self, tag: Tag) -> bool:
         """Keep the newest configuration for newcomers; False if it says nothing new, so that nobody need be told."""
@@ -169,13 +191,24 @@ class LiveStream:
             self.outputs[protocol] = output
         output.join(viewer, self.headers, (behind_s or 0) * 1000)
 
+    def join_relay(self, viewer: Viewer, behind_s: int) -> None:
+        """Give the stream to another worker, whose viewers must not wait for two flush intervals: each read is passed on."""
+        if self.relays is None:
+            self.relays = Output(
+                self, RELAY, self._traffic[RELAY.name], lag_ms=RELAY_LAG_MS, clock=self._loop.time, on_jump=self._log_jump
+            )
+        self.relays.join(viewer, self.headers, behind_s * 1000)
+
     def leave(self, viewer: Viewer) -> None:
         """Take a viewer out; an output without viewers is dropped."""
         output = viewer.output
         if output is None:
             return
         output.leave(viewer)
-        if not output.viewers and self.outputs.get(output.packing.name) is output:
+        if output is self.relays:
+            if not output.viewers:
+                self.relays = None
+        elif not output.viewers and self.outputs.get(output.packing.name) is output:
             del self.outputs[output.packing.name]
 
     def viewers(self) -> list[Viewer]:
@@ -189,16 +222,26 @@ class LiveStream:
         more, so numbers go on upwards across re-publishes, restarts and other nodes, with nothing to store.
         """
         if self.hls is None:
-            number = max(int(now_s - self.ring.span_ms / 1000), self.next_hls_number)
-            self.hls = HlsOutput(self.key.stream, self.ring, self.hls_delay_s, number)
+            own = self.ring.slice(self._own_since)
+            span_ms = own[-1].timestamp_ms - own[0].timestamp_ms if own else 0
+            number = max(int(now_s - span_ms / 1000), self.next_hls_number)
+            self.hls = HlsOutput(
+                self.key.stream, self.ring, self.hls_delay_s, number, since=self._own_since, marked=self.packed_before
+            )
+            self.packed_before = True
             self.hls.flush(self.headers)
         return self.hls
 
     def drop_hls(self) -> None:
-        """Stop packaging HLS; a later request begins anew and the numbers go on."""
+        """Stop packaging HLS and forget the segments; a later request begins anew and the numbers go on."""
+        if self.hls is not None:
+            self.hls.close()
+            self.release_hls()
+
+    def release_hls(self) -> None:
+        """Stop packaging HLS; who holds the output still has its segments."""
         if self.hls is not None:
             self.next_hls_number = self.hls.next_number
-            self.hls.close()
             self.hls = None
 
     # The life of the stream
@@ -225,13 +268,23 @@ class LiveStream:
         if self._flush_handle is not None:
             self._flush_handle.cancel()
         self.flush()
+        self._flush_relays()
 
     def close(self, reason: str) -> None:
         """The stream is over: every viewer is told, and nothing is kept."""
         self.detach()
-        for viewer in self.viewers():
+        relays = [] if self.relays is None else [*self.relays.ready, *self.relays.behind]
+        for viewer in (*self.viewers(), *relays):
             viewer.owner.end_viewer(reason)
         self.outputs.clear()
+        self.relays = None
+
+    def _flush_relays(self) -> None:
+        if self._relay_handle is not None:
+            self._relay_handle.cancel()
+            self._relay_handle = None
+        if self.relays is not None:
+            self.relays.flush()
 
     def _schedule(self) -> None:
         interval_s = FLUSH_S[self.options.flush]

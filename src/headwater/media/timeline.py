@@ -62,9 +62,14 @@ class Timeline:
         self._clocks = {AUDIO: _Clock(), VIDEO: _Clock()}
         self._script_ms = 0
         self._started = False
+        self._as_is = False
 
-    def begin_session(self) -> None:
-        """A publisher begins, or has come back: its first tag follows one frame after the last that was given out."""
+    def begin_session(self, *, as_is: bool = False) -> None:
+        """A publisher begins, or has come back: its first tag follows one frame after the last that was given out.
+
+        as_is: the very first tag keeps its timestamp, for these are another timeline's already.
+        """
+        self._as_is = as_is
         for clock in self._clocks.values():
             clock.running = False
 
@@ -111,7 +116,7 @@ class Timeline:
                 return clock.set(wire, time_ms)
             self.corrections += 1
             return clock.set(wire, newest)
-        first = newest + FRAME_MS if self._started else 0
+        first = newest + FRAME_MS if self._started else wire if self._as_is else 0
         self._started = True
         return clock.set(wire, first)
 

@@ -1,4 +1,8 @@
-"""Announces this worker's live streams in the cluster's store, and keeps their rates up to date there."""
+"""Announces this worker's live streams in the cluster's store, and keeps their rates up to date there.
+
+An announcement is also the claim to the name: of two workers that take a publisher of one name in the same instant, the store
+knows the one that came first, and the other one ends its publisher.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import contextlib
 import structlog
 
 from headwater.access.presence import StreamPresence, encode, stream_key
-from headwater.cluster.interface import Cluster, ClusterError, Lease
+from headwater.cluster.interface import Cluster, ClusterError, Conflict, Lease
 from headwater.ingest.session import PublishSession
 from headwater.live.stream import LiveStream, StreamKey
 from headwater.media import codecs
@@ -55,23 +59,32 @@ class Announcer:
         self._config = config
         self._loop = loop
         self._wanted: dict[StreamKey, LiveStream] = {}
-        self._told: dict[StreamKey, StreamPresence] = {}
+        self._told: dict[StreamKey, tuple[StreamPresence, int]] = {}
         self._rates: dict[StreamKey, Rates] = {}
         self._news = asyncio.Event()
+        self._withdrawn: dict[StreamKey, list[asyncio.Future[None]]] = {}
 
     def changed(self, stream: LiveStream) -> None:
         """A stream has got or lost its publisher."""
-        if stream.publisher is not None:
+        if stream.publisher is not None and not stream.publisher.remote:
             self._wanted[stream.key] = stream
         else:
             self._wanted.pop(stream.key, None)
         self._news.set()
 
+    async def withdrawn(self, key: StreamKey) -> None:
+        """Wait until a stream that has lost its publisher is no longer announced."""
+        if key in self._told and key not in self._wanted:
+            future: asyncio.Future[None] = self._loop.create_future()
+            self._withdrawn.setdefault(key, []).append(future)
+            await future
+
     async def run(self) -> None:
         """Keep the store in step with what is live, until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), UPDATE_S)
+                async with asyncio.timeout(UPDATE_S):  # not wait_for, which in Python 3.11 can swallow a cancellation
+                    await self._news.wait()
             self._news.clear()
             try:
                 await self._tell()
@@ -89,14 +102,35 @@ class Announcer:
 
     async def _tell(self) -> None:
         for key in [key for key in self._told if key not in self._wanted]:
-            await self._cluster.delete(stream_key(*key))
-            del self._told[key]
-            self._rates.pop(key, None)
+            with contextlib.suppress(Conflict):  # another worker has the name by now
+                await self._cluster.delete(stream_key(*key), expect_revision=self._told[key][1])
+            self._forget(key)
         for key, stream in tuple(self._wanted.items()):
             presence = self._presence(stream)
-            if presence is not None and presence != self._told.get(key):
-                await self._cluster.put(stream_key(*key), encode(presence), lease=self._lease)
-                self._told[key] = presence
+            told, revision = self._told.get(key, (None, 0))
+            if presence is None or presence == told:
+                continue
+            try:
+                now = await self._cluster.put(stream_key(*key), encode(presence), lease=self._lease, expect_revision=revision)
+            except Conflict:
+                await self._lose(key, stream)
+            else:
+                self._told[key] = presence, now
+
+    async def _lose(self, key: StreamKey, stream: LiveStream) -> None:
+        """The announcement is not ours any more: the lease had lapsed, or another worker was first."""
+        self._forget(key)
+        if await self._cluster.get(stream_key(*key)) is None:
+            self._news.set()  # nobody has it: announce it anew
+        elif self._wanted.get(key) is stream and stream.publisher is not None:
+            stream.publisher.cut("the stream is being published on another worker")
+
+    def _forget(self, key: StreamKey) -> None:
+        self._told.pop(key, None)
+        self._rates.pop(key, None)
+        for future in self._withdrawn.pop(key, ()):
+            if not future.done():
+                future.set_result(None)
 
     def _presence(self, stream: LiveStream) -> StreamPresence | None:
         session = stream.publisher

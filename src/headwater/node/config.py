@@ -13,14 +13,15 @@ WORKER_PREFIX = "worker/"
 class WorkerConfig(msgspec.Struct, frozen=True):
     """Everything a worker needs. It is started as `python -m headwater.node`.
 
-    index: 0 for the first worker of the node.
+    index: 0 for the first worker of the node. workers: how many there are.
     cluster_socket: path of the Unix socket on which the main process serves the cluster's store.
-    internal_socket: path of the Unix socket on which the worker answers `GET /metrics` (JSON, list of observe.families.Family).
+    internal_socket: path of the Unix socket on which the worker answers its siblings and the main process (node.internal).
     tls_certificate, tls_key: PEM files of the RTMPS and HTTPS listeners.
     """
 
     node: str
     index: int
+    workers: int
     settings: Settings
     cluster_socket: str
     internal_socket: str

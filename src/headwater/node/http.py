@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -101,22 +102,26 @@ class HttpConnection(asyncio.Protocol):
             except HttpError as error:
                 self._refuse(error, request)
                 return
-            if isinstance(answer, Response):
-                self._respond(request, answer)
-            elif isinstance(answer, Join):
-                self._join(answer)
+            if isinstance(answer, (Response, Join)):
+                self._give(request, answer)
             else:
-                self._task = self._node.loop.create_task(self._respond_later(request, answer))
+                self._task = self._node.loop.create_task(self._give_later(request, answer))
 
-    async def _respond_later(self, request: Request, answer: object) -> None:
-        response: Response = await answer  # type: ignore[misc]
+    async def _give_later(self, request: Request, coming: Awaitable[Response | Join]) -> None:
+        answer = await coming
         self._task = None
-        self._respond(request, response)
+        self._give(request, answer)
         self._answer_next()
 
-    def _respond(self, request: Request, response: Response) -> None:
+    def _give(self, request: Request, answer: Response | Join) -> None:
         if self._transport.is_closing():
             return
+        if isinstance(answer, Join):
+            self._join(answer)
+        else:
+            self._respond(request, answer)
+
+    def _respond(self, request: Request, response: Response) -> None:
         keep_alive = request.keep_alive and response.status != 503  # what is short may be sockets
         self._transport.write(pack_response(response, request, time.time(), keep_alive=keep_alive))
         if keep_alive:

@@ -1,32 +1,56 @@
-"""The worker's own door, a Unix socket: the main process asks here for metrics and usage, a person for a census."""
+"""The worker's own door, a Unix socket: for the main process, which asks for metrics, and for the other workers of the machine.
+
+| request | answer |
+|---|---|
+| GET /metrics | JSON, a list of observe.families.Family |
+| GET /usage | JSON, observe.traffic.WorkerUsage |
+| GET /census | JSON, node.census.Census: for whoever looks for what has not gone |
+| GET /relay/<domain>/<app>/<stream>?behind_s= | the stream as endless FLV, from at least so far back; 404 if it is not here |
+| GET /playlist/<domain>/<app>/<stream>?query | its HLS playlist, whose segments carry the query |
+| GET /segment/<domain>/<app>/<stream>?number-word | one of its segments |
+| POST /hand-over/<domain>/<app>/<stream>?by=&takeover=&asked_ms_ago= | 204: the name is free; 409: it is kept; 202: ask again |
+| GET /hls-viewer?id | 200 if this HLS viewer is known here, else 404 |
+| POST /hls-viewers?id-id-... | 204: noted that these HLS viewers were at another worker |
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, cast
+from urllib.parse import unquote
 
 import msgspec
 
-from headwater.node import census
-from headwater.observe.families import Family
-from headwater.observe.traffic import WorkerUsage
-from headwater.protocols.http import HttpError, RequestReader, Response, pack_response
+from headwater.access.names import split_query
+from headwater.live.hub import Busy, Undecided
+from headwater.live.stream import LiveStream, StreamKey
+from headwater.live.viewer import Viewer
+from headwater.node import census, metrics
+from headwater.observe.log import session_id
+from headwater.protocols.http import HttpError, Request, RequestReader, Response, pack_head, pack_response
+
+if TYPE_CHECKING:
+    from headwater.node.worker import Node
 
 
 class InternalConnection(asyncio.Protocol):
-    """One request and its answer as JSON: `GET /metrics`, `GET /usage`, and `GET /census` for whoever looks for leaks."""
+    """One connection of the main process or of another worker; a relayed stream is its last answer."""
 
-    def __init__(self, families: Callable[[], list[Family]], usage: Callable[[], WorkerUsage]) -> None:
-        self._families = families
-        self._usage = usage
+    def __init__(self, node: Node) -> None:
+        self._node = node
         self._reader = RequestReader()
+        self._viewer: Viewer | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._transport: asyncio.Transport
 
+    # asyncio's callbacks
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The main process has connected."""
+        """Somebody of this machine has connected."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by type
+        self._transport.set_write_buffer_limits(high=0, low=0)  # so that a relay is a cursor, as every viewer is
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a request."""
@@ -37,18 +61,112 @@ class InternalConnection(asyncio.Protocol):
             self._transport.close()
             return
         for request in requests:
-            match request.path:
-                case "/metrics":
-                    response = _json(self._families())
-                case "/usage":
-                    response = _json(self._usage())
-                case "/census":
-                    response = _json(census.take())
-                case _:
-                    response = Response(404)
-            self._transport.write(pack_response(response, request, time.time(), keep_alive=request.keep_alive))
-            if not request.keep_alive:
-                self._transport.close()
+            answer = self._answer(request)
+            if isinstance(answer, Response):
+                self._respond(request, answer)
+            elif answer is not None:
+                task = self._node.loop.create_task(self._respond_later(request, answer))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        for task in self._tasks:
+            task.cancel()
+        self._leave()
+
+    def pause_writing(self) -> None:
+        """The socket is full."""
+        if self._viewer is not None:
+            self._viewer.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The socket takes bytes again."""
+        if self._viewer is not None:
+            self._viewer.resume_writing()
+
+    # requests
+
+    def _answer(self, request: Request) -> Response | Awaitable[Response] | None:
+        """The answer; None if a stream was begun."""
+        kind, *names = (unquote(part) for part in request.path.removeprefix("/").split("/"))
+        if names:
+            return self._answer_about(kind, StreamKey(*names), request.query) if len(names) == 3 else Response(404)
+        viewers = self._node.http.hls_viewers
+        match kind:
+            case "metrics":
+                return _json(metrics.families(self._node))
+            case "usage":
+                return _json(self._node.books.report(self._node))
+            case "census":
+                return _json(census.take())
+            case "hls-viewer":
+                return Response(200 if viewers.known(int(request.query, 16)) else 404)
+            case "hls-viewers":
+                for viewer in request.query.split("-"):
+                    viewers.heard(int(viewer, 16), self._node.loop.time())
+                return Response(204)
+        return Response(404)
+
+    def _answer_about(self, kind: str, key: StreamKey, query: str) -> Response | Awaitable[Response] | None:
+        match kind:
+            case "relay":
+                stream = self._node.hub.streams.get(key)
+                if stream is None or stream.replica:
+                    return Response(404)
+                self._relay(stream, int(split_query("?" + query)[1].get("behind_s", "0")))
+                return None
+            case "playlist":
+                return self._node.http.playlist_for_worker(key, query)
+            case "segment":
+                return self._node.http.segment_for_worker(key, query)
+            case "hand-over":
+                return self._hand_over(key, split_query("?" + query)[1])
+        return Response(404)
+
+    async def _hand_over(self, key: StreamKey, query: dict[str, str]) -> Response:
+        asked_at = self._node.loop.time() - int(query["asked_ms_ago"]) / 1000
+        try:
+            self._node.hub.hand_over(key, query["by"], takeover=query["takeover"] == "1", asked_at=asked_at)
+        except Busy:
+            return Response(409)
+        except Undecided:
+            return Response(202)
+        await self._node.withdrawn(key)
+        return Response(204)
+
+    async def _respond_later(self, request: Request, answer: Awaitable[Response]) -> None:
+        self._respond(request, await answer)
+
+    def _respond(self, request: Request, response: Response) -> None:
+        self._transport.write(pack_response(response, request, time.time(), keep_alive=request.keep_alive))
+        if not request.keep_alive:
+            self._transport.close()
+
+    def _relay(self, stream: LiveStream, behind_s: int) -> None:
+        newest = stream.ring.slice(stream.ring.next - 1)
+        newest_ms = newest[-1].timestamp_ms if newest else -1
+        head = (("Content-Type", "video/x-flv"), ("X-Newest-Ms", str(newest_ms)))
+        self._transport.write(pack_head(200, head, time.time()))
+        self._viewer = Viewer(session_id(), self._transport, self, None, ("", False))  # nobody pays for a relay
+        stream.join_relay(self._viewer, behind_s)
+
+    # the end of a relay
+
+    def end_viewer(self, reason: str) -> None:
+        """The stream is over."""
+        self._leave()
+        self._transport.close()
+
+    def abort_viewer(self, reason: str) -> None:
+        """The other worker takes no bytes any more."""
+        self._leave()
+        self._transport.abort()
+
+    def _leave(self) -> None:
+        viewer, self._viewer = self._viewer, None
+        if viewer is not None and viewer.output is not None:
+            viewer.output.stream.leave(viewer)
 
 
 def _json(answer: object) -> Response:

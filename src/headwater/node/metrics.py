@@ -29,11 +29,14 @@ def families(node: Node) -> list[Family]:
     viewers["hls"] = len(node.http.hls_viewers)
     joins = {name: traffic.joins for name, traffic in hub.traffic.items()} | {"hls": node.http.hls_viewers.joins}
     sent = {name: traffic.bytes_out for name, traffic in hub.traffic.items()} | {"hls": node.http.hls_bytes_out}
-    live = sum(stream.publisher is not None for stream in streams)
+    own = [stream for stream in streams if not stream.replica]
+    live = sum(stream.publisher is not None for stream in own)
     corrections = hub.corrections + sum(stream.timeline.corrections for stream in streams)
     return [
         _one("headwater_streams", "gauge", "Streams that are being published.", live),
-        _one("headwater_streams_waiting", "gauge", "Streams whose publisher dropped and may return.", len(streams) - live),
+        _one("headwater_streams_waiting", "gauge", "Streams whose publisher dropped and may return.", len(own) - live),
+        _one("headwater_relays", "gauge", "Streams that are pulled from another worker.", len(node.relay)),
+        _one("headwater_relay_bytes", "counter", "Bytes of streams given to other workers.", hub.relay_traffic.bytes_out),
         _one(
             "headwater_ring_bytes",
             "gauge",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ import structlog
 from headwater.access.client import Client
 from headwater.access.names import request_domain, split_query
 from headwater.access.verdict import Refusal
-from headwater.delivery.play import PlayRequest
+from headwater.delivery.play import Found, PlayRequest
 from headwater.ingest.session import PublishSession, PushRequest
 from headwater.live.hub import Undecided
 from headwater.live.viewer import Viewer
@@ -40,6 +41,7 @@ class RtmpConnection(asyncio.Protocol):
         "_asking",
         "_client",
         "_engine",
+        "_finding",
         "_held",
         "_id",
         "_listener",
@@ -64,6 +66,7 @@ class RtmpConnection(asyncio.Protocol):
         self._push: PublishSession | None = None
         self._viewer: Viewer | None = None
         self._asking: asyncio.TimerHandle | None = None
+        self._finding: asyncio.Task[None] | None = None
         self._held: list[rtmp.ServerEvent] = []
         self._transport: asyncio.Transport
         self._client: Client
@@ -141,7 +144,7 @@ class RtmpConnection(asyncio.Protocol):
                 continue
             self._handle(event)
             write = self._push.stream.write if self._push is not None else None
-            if self._asking is not None:
+            if self._asking is not None or self._finding is not None:
                 self._held = events[index + 1 :]
                 return
 
@@ -206,11 +209,17 @@ class RtmpConnection(asyncio.Protocol):
             self._asking = self._node.loop.call_later(ASK_AGAIN_S, self._ask, request, asked_at)
             return
         self._start_push(outcome)
-        if asking is not None and not self._transport.is_closing():
-            held, self._held = self._held, []
-            self._transport.resume_reading()
-            self._take(held)
-            self._transport.write(self._engine.data_to_send())
+        if asking is not None:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """What the client had to wait for is decided: go on with what it has said meanwhile."""
+        if self._transport.is_closing():
+            return
+        held, self._held = self._held, []
+        self._transport.resume_reading()
+        self._take(held)
+        self._transport.write(self._engine.data_to_send())
 
     def _start_push(self, outcome: PublishSession | Refusal) -> None:
         if isinstance(outcome, Refusal):
@@ -231,10 +240,23 @@ class RtmpConnection(asyncio.Protocol):
             token=query.get("auth_key"),
             client=self._client,
         )
-        if self._push is not None or self._viewer is not None:
+        if self._push is not None or self._viewer is not None or self._asking is not None:
             self._engine.reject_play("this connection has a stream already")
             return
         found = self._node.delivery.find(self._id, request)
+        if isinstance(found, (Refusal, tuple)):
+            self._start_play(request, found)
+        else:
+            self._transport.pause_reading()
+            self._finding = self._node.loop.create_task(self._play_later(request, found))
+
+    async def _play_later(self, request: PlayRequest, coming: Awaitable[Found]) -> None:
+        found = await coming
+        self._finding = None
+        self._start_play(request, found)
+        self._read_on()
+
+    def _start_play(self, request: PlayRequest, found: Found) -> None:
         if isinstance(found, Refusal):
             self._engine.reject_play(found.text, f"NetStream.Play.{_code(found, 'StreamNotFound')}")
             self._send_and_close()
@@ -285,6 +307,9 @@ class RtmpConnection(asyncio.Protocol):
     def _leave(self, reason: str) -> None:
         if self._asking is not None:
             self._asking.cancel()
+            self._node.relay.unclaim(self._id)
+        if self._finding is not None:
+            self._finding.cancel()
         push, self._push = self._push, None
         if push is not None:
             push.end(reason)

@@ -21,15 +21,16 @@ import structlog
 from headwater.access import policy as policies
 from headwater.access.client import Doors
 from headwater.access.places import Places
+from headwater.access.presence import STREAM_PREFIX
 from headwater.access.verdict import Rules
 from headwater.cluster.client import RemoteCluster
 from headwater.cluster.interface import SYNCED, Change, Cluster, ClusterError, Lease
+from headwater.delivery.hls_viewers import HlsViewers
 from headwater.delivery.http import HttpDelivery
 from headwater.delivery.play import Delivery
 from headwater.ingest.session import Ingest
 from headwater.live.hub import Hub
 from headwater.live.stream import LiveStream, StreamKey
-from headwater.node import metrics
 from headwater.node.admission import Admission, Reading
 from headwater.node.announcer import Announcer
 from headwater.node.config import WORKER_PREFIX, WorkerConfig, WorkerPresence
@@ -38,6 +39,7 @@ from headwater.node.files import files_max, open_files
 from headwater.node.http import HttpConnection
 from headwater.node.internal import InternalConnection
 from headwater.node.pacer import Pacer
+from headwater.node.relay import Relay
 from headwater.node.rtmp import RtmpConnection
 from headwater.node.usage import Books
 from headwater.observe.counters import Counters
@@ -80,10 +82,26 @@ class Node:
             stalled_s=limits.viewer_stalled_s,
             on_change=self._changed,
         )
-        self.admission = Admission(config.settings.overload, files_max(), config.settings.workers)
-        self.ingest = Ingest(self.hub, self.rules, self.counters, loop, lambda: self.admission.full("publish"))
-        self.delivery = Delivery(self.hub, self.rules, self.counters, lambda: self.admission.full("play"))
-        self.http = HttpDelivery(self.delivery, self.doors, _web_ports(config.settings.listen), loop)
+        self.admission = Admission(config.settings.overload, files_max(), config.workers)
+        self.relay = Relay(
+            self.hub,
+            self.rules,
+            loop,
+            node=config.node,
+            index=config.index,
+            wait_s=limits.unknown_stream_wait_s,
+        )
+        self.ingest = Ingest(self.hub, self.rules, self.counters, self.relay, loop, lambda: self.admission.full("publish"))
+        self.delivery = Delivery(self.hub, self.rules, self.counters, self.relay, lambda: self.admission.full("play"))
+        self.http = HttpDelivery(
+            self.delivery,
+            self.doors,
+            _web_ports(config.settings.listen),
+            loop,
+            HlsViewers(config.index, config.workers),
+            fetch=self.relay.fetch,
+            ask_home=self.relay.ask_home,
+        )
         self.failed: asyncio.Future[None] = loop.create_future()
         self._announcer: Announcer | None = None
         self._servers: list[asyncio.Server] = []
@@ -91,13 +109,19 @@ class Node:
         self._sweeper: asyncio.TimerHandle | None = None
         self._sweep_at = 0.0
         self._enforcing: asyncio.Handle | None = None
+        self._telling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Learn every policy and ban, listen, and announce the worker. Raises OSError if a port cannot be had."""
         lease = await self.cluster.lease(LEASE_S)
         self._announcer = Announcer(self.cluster, lease, self.config, self.loop)
         self._own(self._announcer.run())
-        await asyncio.gather(self._follow(policies.POLICY_PREFIX, self._policy), self._follow(policies.BAN_PREFIX, self._ban))
+        await asyncio.gather(
+            self._follow(policies.POLICY_PREFIX, self._policy),
+            self._follow(policies.BAN_PREFIX, self._ban),
+            self._follow(STREAM_PREFIX, self.relay.directory.stream_changed, rules=False),
+            self._follow(WORKER_PREFIX, self.relay.directory.worker_changed, rules=False),
+        )
         self._own(self._kicks(self.cluster.subscribe(policies.KICK_SUBJECT)))
         await self._listen()
         self._sweep_later()
@@ -110,6 +134,7 @@ class Node:
         if self._sweeper is not None:
             self._sweeper.cancel()
         self.hub.close("the node stops")
+        await self.relay.close()
         for connection in self.connections.everyone():
             connection.drain("the node stops")
         deadline = self.loop.time() + self.settings.drain_s
@@ -117,6 +142,8 @@ class Node:
             await asyncio.sleep(0.02)
         if self._enforcing is not None:
             self._enforcing.cancel()
+        if self._telling is not None:
+            self._telling.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -149,10 +176,7 @@ class Node:
                 backlog=BACKLOG,
             )
             self._servers.append(server)
-        internal = await self.loop.create_unix_server(
-            lambda: InternalConnection(lambda: metrics.families(self), lambda: self.books.report(self)),
-            self.config.internal_socket,
-        )
+        internal = await self.loop.create_unix_server(lambda: InternalConnection(self), self.config.internal_socket)
         _keep_to_us(self.config.internal_socket)
         self._servers.append(internal)
 
@@ -163,20 +187,26 @@ class Node:
 
     # what the cluster tells
 
-    async def _follow(self, prefix: str, apply: Callable[[str, bytes | None], None]) -> None:
-        """Start to follow a prefix; returns once everything that existed has been applied."""
+    async def _follow(self, prefix: str, apply: Callable[[str, bytes | None], None], *, rules: bool = True) -> None:
+        """Start to follow a prefix; returns once everything that existed has been applied.
+
+        rules: whether its changes are rules, by which everybody who is here must be judged anew.
+        """
         changes = self.cluster.watch(prefix)
         async for change in changes:
             if change.key == SYNCED:
                 break
             apply(change.key, change.value)
-        self._own(self._keep_following(changes, apply))
+        self._own(self._keep_following(changes, apply, rules=rules))
 
-    async def _keep_following(self, changes: AsyncIterator[Change], apply: Callable[[str, bytes | None], None]) -> None:
+    async def _keep_following(
+        self, changes: AsyncIterator[Change], apply: Callable[[str, bytes | None], None], *, rules: bool
+    ) -> None:
         async for change in changes:
             if change.key != SYNCED:
                 apply(change.key, change.value)
-                self._enforce_soon()
+                if rules:
+                    self._enforce_soon()
 
     async def _kicks(self, events: AsyncIterator[Any]) -> None:
         async for event in events:
@@ -215,6 +245,12 @@ class Node:
     def _changed(self, stream: LiveStream) -> None:
         if self._announcer is not None:
             self._announcer.changed(stream)
+        self.relay.changed(stream)
+
+    async def withdrawn(self, key: StreamKey) -> None:
+        """Wait until a stream that has lost its publisher is no longer announced."""
+        if self._announcer is not None:
+            await self._announcer.withdrawn(key)
 
     def _sweep_later(self) -> None:
         self._sweep_at = self.loop.time() + SWEEP_S
@@ -225,7 +261,16 @@ class Node:
         self._sweep_later()
         self.connections.sweep()
         self.hub.sweep()
+        self.relay.sweep()
         self.http.sweep()
+        if self._telling is None:
+            guests = self.http.hls_viewers.guests()
+            if guests:
+                self._telling = self.loop.create_task(self.relay.tell_homes(guests))
+                self._telling.add_done_callback(self._told)
+
+    def _told(self, _: asyncio.Task[None]) -> None:
+        self._telling = None
 
     def _judge_load(self) -> None:
         """See whether there is room for newcomers."""

@@ -11,8 +11,9 @@ from headwater.domains.ownership import refusal
 from headwater.domains.rules import SearchType, format_time
 from headwater.domains.service import Status
 from headwater.openapi.errors import invalid, parameter_not_implemented
+from headwater.openapi.operations.tags import Tags, pairs
 from headwater.openapi.registry import Call, Fields, operation
-from headwater.openapi.schema import PageNumber, Request, Tag
+from headwater.openapi.schema import PageNumber, Request
 
 
 class AddLiveDomain(Request):
@@ -24,13 +25,11 @@ class AddLiveDomain(Request):
     scope: Literal["domestic", "overseas", "global"] = "domestic"
     resource_group_id: str = ""
     top_level_domain: str = ""
-    tag: tuple[Tag, ...] = ()
+    tag: Tags = ()
 
 
 @operation(AddLiveDomain)
 async def add_live_domain(call: Call, request: AddLiveDomain) -> Fields:
-    if request.tag:
-        raise parameter_not_implemented("Tag")
     if request.top_level_domain:
         raise parameter_not_implemented("TopLevelDomain")
     await call.services.domains.add(
@@ -40,6 +39,7 @@ async def add_live_domain(call: Call, request: AddLiveDomain) -> Fields:
         request.region,
         request.scope,
         resource_group_id=request.resource_group_id,
+        tags=pairs(request.tag),
         actor=call.actor,
     )
     return {}
@@ -92,13 +92,11 @@ class DescribeLiveUserDomains(Request):
     resource_group_id: str = ""
     page_number: PageNumber = 1
     page_size: Annotated[int, msgspec.Meta(ge=1, le=50)] = 20
-    tag: tuple[Tag, ...] = ()
+    tag: Tags = ()
 
 
 @operation(DescribeLiveUserDomains)
 async def describe_live_user_domains(call: Call, request: DescribeLiveUserDomains) -> Fields:
-    if request.tag:
-        raise parameter_not_implemented("Tag")
     page = await call.services.domains.list_domains(
         call.account,
         search=request.domain_name,
@@ -107,6 +105,7 @@ async def describe_live_user_domains(call: Call, request: DescribeLiveUserDomain
         type_=request.live_domain_type or "",
         region=request.region_name,
         resource_group_id=request.resource_group_id,
+        tags=pairs(request.tag),
         page_number=request.page_number,
         page_size=request.page_size,
     )

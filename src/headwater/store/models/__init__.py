@@ -1,6 +1,7 @@
 """The tables, by subject; this is where the rest of the house imports them from."""
 
 from headwater.store.models.configs import DualStreamChange, DualStreamDomain, DualStreamMode, StagedFunction, StreamBlock
+from headwater.store.models.console import ConsoleSession, ConsoleUser
 from headwater.store.models.core import (
     AccessKey,
     Account,
@@ -23,6 +24,7 @@ from headwater.store.models.product import (
     Ticket,
     TicketMessage,
 )
+from headwater.store.models.tags import DomainTag
 from headwater.store.models.usage import UsagePoint
 
 __all__ = [
@@ -31,12 +33,15 @@ __all__ = [
     "ApiNonce",
     "AuditEntry",
     "Base",
+    "ConsoleSession",
+    "ConsoleUser",
     "Domain",
     "DomainCount",
     "DomainDelay",
     "DomainFunction",
     "DomainMapping",
     "DomainRoot",
+    "DomainTag",
     "DualStreamChange",
     "DualStreamDomain",
     "DualStreamMode",

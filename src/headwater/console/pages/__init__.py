@@ -1,0 +1,1 @@
+"""The console's pages, by subject; each function answers one visit."""

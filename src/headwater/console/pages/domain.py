@@ -1,0 +1,182 @@
+"""A domain's pages: its basics, binding, URLs, delay, and what is done to it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import segno
+from markupsafe import Markup
+from starlette.responses import Response
+
+from headwater.access.policy import Latency
+from headwater.console.visit import Visit
+from headwater.domains import rules
+from headwater.domains.errors import DomainError
+from headwater.domains.service import DelayChoice, DomainRecord
+from headwater.domains.urls import StreamUrls, endpoints, resolves
+
+BOTH = ("liveEdge", "liveVideo")
+TABS = (
+    ("", "Overview", BOTH),
+    ("/binding", "Binding", BOTH),
+    ("/urls", "URL generator", BOTH),
+    ("/delay", "Delay", ("liveVideo",)),
+)
+"""Path below the domain's, text, and the types of domains that have this page."""
+
+
+OFFERED = 200
+"""Domains that a choice offers; an account with more binds by the API."""
+
+
+async def overview(visit: Visit) -> Response:
+    """The basics."""
+    account, domain = await _domain(visit)
+    return await _render(visit, "domain.html", account, domain)
+
+
+async def status(visit: Visit) -> Response:
+    """Start, stop or delete the domain."""
+    account, domain = await _domain(visit)
+    services, what = visit.services.domains, visit.form.get("what")
+    match what:
+        case "start":
+            await services.start(account, domain.name, actor=visit.actor)
+            visit.done("{name} was started.", name=domain.name)
+        case "stop":
+            await services.stop(account, domain.name, actor=visit.actor)
+            visit.done("{name} was stopped. Pushes and plays are refused, and those that ran have ended.", name=domain.name)
+        case "delete":
+            await services.delete(account, domain.name, actor=visit.actor)
+            visit.done("{name} was deleted. Remove its CNAME record from your DNS, too.", name=domain.name)
+            return visit.go("/domains")
+        case "scope":
+            await services.set_scope(account, domain.name, visit.form.get("scope"), actor=visit.actor)
+            visit.done("The edge group was changed.")
+        case _:
+            visit.failed(visit.say("Nothing was changed."))
+    return visit.back(f"/domains/{domain.name}")
+
+
+async def binding(visit: Visit) -> Response:
+    """What the domain is bound to, and what it could be bound to."""
+    account, domain = await _domain(visit)
+    related = await visit.services.bindings.mappings(account, domain.name)
+    kinds = {kind for _, kind in related}
+    taken = {domain.name, *(name for name, _ in related)}
+    main = [name for name, kind in related if kind == "vhost"]
+
+    async def free(type_: str) -> list[str]:
+        page = await visit.services.domains.list_domains(account, type_=type_, region=domain.region, page_size=OFFERED)
+        return [item.name for item in page.items if item.name not in taken]
+
+    sub = domain.type == "liveVideo" and bool(main)
+    return await _render(
+        visit,
+        "binding.html",
+        account,
+        domain,
+        main=main,
+        sub=sub,
+        ingest=[name for name, kind in related if kind == "publish"],
+        subs=[name for name, kind in related if kind == "play"],
+        free_ingest=await free("liveEdge") if domain.type == "liveVideo" and not sub else [],
+        free_streaming=[] if main else await free("liveVideo"),
+        may_be_sub=domain.type == "liveVideo" and not kinds,
+    )
+
+
+async def bind(visit: Visit) -> Response:
+    """Bind or unbind two domains. what: `ingest`, `sub` or `main` with the other domain, or the same with `un` before it."""
+    account, domain = await _domain(visit)
+    other, services, what = visit.form.get("other"), visit.services.bindings, visit.form.get("what")
+    edge = domain.type == "liveEdge"
+    match what.removeprefix("un"):
+        case "main" if edge:
+            push, pull, kind = domain.name, other, "ingest"
+        case "ingest":
+            push, pull, kind = other, domain.name, "ingest"
+        case "main":
+            push, pull, kind = domain.name, other, "sub"
+        case _:
+            push, pull, kind = other, domain.name, "sub"
+    match kind, what.startswith("un"):
+        case "ingest", False:
+            await services.map(account, push, pull, actor=visit.actor)
+            visit.done("{push} is now bound to {pull}: what is pushed there can be played here.", push=push, pull=pull)
+        case "ingest", True:
+            await services.unmap(account, push, pull, actor=visit.actor)
+            visit.done("{push} is no longer bound to {pull}.", push=push, pull=pull)
+        case "sub", False:
+            await services.map_play(account, push, pull, actor=visit.actor)
+            visit.done("{push} now plays the streams of {pull}.", push=push, pull=pull)
+        case _:
+            await services.unmap_play(account, push, pull, actor=visit.actor)
+            visit.done("{push} no longer plays the streams of {pull}.", push=push, pull=pull)
+    return visit.go(f"/domains/{domain.name}/binding")
+
+
+async def urls(visit: Visit) -> Response:
+    """The generator of ready URLs."""
+    account, domain = await _domain(visit)
+    app, stream = visit.query.get("app") or "live", visit.query.get("stream") or "stream"
+    made: StreamUrls | None = None
+    problem = ""
+    settings = visit.console.settings
+    named = await asyncio.to_thread(resolves, domain.name)
+    try:
+        where = endpoints(settings.listen, None if named else settings.public_host)
+        made = await visit.services.domains.urls(account, domain.name, app, stream, where)
+    except DomainError as fault:
+        problem = (
+            visit.say("Bind this ingest domain to a streaming domain first.")
+            if fault.code == "IllegalOperation"
+            else visit.explain(fault)
+        )
+    codes = {name: _qr(url) for name, url in made.play.items()} if made else {}
+    return await _render(
+        visit, "urls.html", account, domain, app=app, stream=stream, made=made, problem=problem, codes=codes, named=named
+    )
+
+
+async def delay(visit: Visit) -> Response:
+    """The delay of each protocol."""
+    account, domain = await _domain(visit)
+    delays = await visit.services.domains.delays(account, domain.name)
+    return await _render(
+        visit, "delay.html", account, domain, delays=delays, levels=rules.LEVELS_S, longest=rules.DELAY_MAX_S, default=Latency()
+    )
+
+
+async def set_delay(visit: Visit) -> Response:
+    """Set the delays that were chosen."""
+    account, domain = await _domain(visit)
+    choices: dict[str, Any] = {}
+    for protocol in ("rtmp", "flv", "hls"):
+        level = visit.form.get(protocol)
+        seconds = visit.form.number(f"{protocol}_s")
+        if level == "seconds":
+            choices[protocol] = DelayChoice(delay_s=0 if seconds is None else seconds)
+        elif level:
+            choices[protocol] = DelayChoice(level=level)
+    await visit.services.domains.set_delay(account, domain.name, **choices, actor=visit.actor)
+    visit.done("The delay was set. Viewers who connect from now on have it.")
+    return visit.go(f"/domains/{domain.name}/delay")
+
+
+async def _domain(visit: Visit) -> tuple[str, DomainRecord]:
+    account = await visit.account_of(visit.path("name"))
+    return account, await visit.services.domains.detail(account, visit.path("name"))
+
+
+async def _render(visit: Visit, template: str, account: str, domain: DomainRecord, **values: Any) -> Response:
+    owner = None if visit.account else await visit.services.accounts.account(account)
+    related = await visit.services.bindings.mappings(account, domain.name)
+    return visit.render(template, domain=domain, owner=owner, related=related, tabs=TABS, **values)
+
+
+def _qr(url: str) -> Markup:
+    """A QR code as SVG."""
+    code = segno.make(url, error="l", micro=False)
+    return Markup(code.svg_inline(scale=4, border=3, omitsize=True, svgclass="qr", lineclass=None))
