@@ -17,6 +17,7 @@ from headwater.protocols.http import (
     Response,
     accepts_gzip,
     byte_range,
+    etag_matches,
     pack_response,
 )
 
@@ -140,7 +141,35 @@ def test_any_range_header_is_ignored_satisfied_or_416(header: str, size: int) ->
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [("gzip, deflate", True), ("br", False), ("gzip;q=0", False), ("*", True), ("", False)]
+    ("value", "expected"),
+    [
+        ("gzip, deflate", True),
+        ("br", False),
+        ("gzip;q=0", False),
+        ("*", True),
+        ("", False),
+        ("*;q=0, gzip", True),
+        ("*, gzip;q=0", False),
+    ],
 )
 def test_gzip_only_for_who_takes_it(value: str, expected: bool) -> None:
     assert accepts_gzip({"accept-encoding": value}) is expected
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ('"a"', True),
+        ('W/"a"', True),
+        ('"b", "a"', True),
+        ('"b" , W/"a" ', True),
+        (" * ", True),
+        ("", False),
+        ('"b"', False),
+        ('"ab"', False),
+        ("a", False),
+        ('"A"', False),
+    ],
+)
+def test_an_entity_tag_is_found_among_those_that_a_cache_has(header: str, expected: bool) -> None:
+    assert etag_matches(header, '"a"') is expected

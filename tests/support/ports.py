@@ -6,6 +6,8 @@ import itertools
 import os
 import socket
 
+from support.wait import until
+
 FIRST = 10_000
 """Below the range from which Linux takes the ports of outgoing connections (32768 and up)."""
 
@@ -15,6 +17,16 @@ _worker = int("".join(filter(str.isdigit, os.environ.get("PYTEST_XDIST_WORKER", 
 _start = FIRST + (_worker % 10) * PER_WORKER
 # Two test runs at once on one machine begin at different places.
 _candidates = itertools.cycle(_start + (os.getpid() * 37 + offset) % PER_WORKER for offset in range(PER_WORKER))
+
+
+def wait_listening(port: int, timeout_s: float = 10.0) -> None:
+    """Return as soon as somebody listens on a port."""
+
+    def listening() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    until(listening, f"somebody listens on port {port}", timeout_s)
 
 
 def free_port() -> int:

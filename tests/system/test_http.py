@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import http.client
 import re
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from xml.etree import ElementTree
 
 import httpx
@@ -13,6 +16,9 @@ import pytest
 from support.api import Pair
 from support.m3u8 import parse
 from support.players import Hls, HttpViewer, get, insecure
+from support.ports import free_port, wait_listening
+from support.programs import program
+from support.wait import until
 
 
 @pytest.fixture
@@ -21,6 +27,40 @@ def playlist_url(live: Pair) -> str:
     with Hls(live.play_url("hls")) as hls:
         hls.wait(lambda playlist: playlist.segments, "a segment")
     return live.play_url("hls")
+
+
+@pytest.fixture(scope="module")
+def cache(live: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """nginx as a CDN would be: a cache in front, which keeps what the answers' headers allow and nothing else."""
+    folder, port = tmp_path_factory.mktemp("nginx"), free_port()
+    names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    temporary = "".join(f"{name}_temp_path {folder}/{name};" for name in names)
+    (folder / "nginx.conf").write_text(
+        f"""daemon off; master_process off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
+        events {{ worker_connections 64; }}
+        http {{
+            access_log off; {temporary}
+            proxy_cache_path {folder}/cache keys_zone=cdn:1m;
+            server {{
+                listen 127.0.0.1:{port};
+                location / {{
+                    proxy_pass http://127.0.0.1:{live.server.ports["http"]};
+                    proxy_http_version 1.1; proxy_set_header Connection "";
+                    proxy_cache cdn; proxy_cache_lock on; proxy_cache_revalidate on;
+                    add_header X-Cache $upstream_cache_status always;
+                }}
+            }}
+        }}"""
+    )
+    process = subprocess.Popen(
+        [program("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf")], stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_listening(port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 def test_any_page_may_play(live: Pair, playlist_url: str) -> None:
@@ -163,6 +203,70 @@ def test_segments_can_be_read_in_parts(live: Pair, playlist_url: str) -> None:
     assert part.content == whole[188:376]
     assert part.headers["content-range"] == f"bytes 188-375/{len(whole)}"
     assert get(url, Range=f"bytes={len(whole)}-").status_code == 416
+
+
+def test_what_a_cache_has_already_is_not_sent_again(live: Pair, playlist_url: str) -> None:
+    url = parse(get(playlist_url).text, playlist_url).segments[-1].url
+    segment = get(url)
+    etag = segment.headers["etag"]
+    for known in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        again = get(url, **{"If-None-Match": known, "Range": "bytes=0-1"})
+        assert again.status_code == 304, known
+        assert again.content == b""
+        assert again.headers["etag"] == etag
+        assert again.headers["cache-control"] == segment.headers["cache-control"]
+    assert get(url, **{"If-None-Match": '"other"'}).content == segment.content
+
+    def unchanged(**headers: str) -> bool:
+        """Ask twice in a row; false if a new playlist has come between the two."""
+        first = get(playlist_url, **headers)
+        second = get(playlist_url, **headers, **{"If-None-Match": first.headers["etag"]})
+        assert second.status_code == (304 if second.headers["etag"] == first.headers["etag"] else 200)
+        return second.status_code == 304
+
+    for encoding in ("identity", "gzip"):
+        until(lambda encoding=encoding: unchanged(**{"Accept-Encoding": encoding}), "an unchanged playlist")  # type: ignore[misc]
+    plain, zipped = (get(playlist_url, **{"Accept-Encoding": encoding}).headers["etag"] for encoding in ("identity", "gzip"))
+    assert plain != zipped, "two encodings are two entities"
+
+
+def test_a_part_is_only_given_of_the_segment_that_is_meant(live: Pair, playlist_url: str) -> None:
+    url = parse(get(playlist_url).text, playlist_url).segments[-1].url
+    whole = get(url)
+    etag = whole.headers["etag"]
+    assert whole.headers["accept-ranges"] == "bytes"
+    assert get(url, **{"Range": "bytes=-188", "If-Range": etag}).content == whole.content[-188:]
+    for headers in (
+        {"Range": "bytes=0-187", "If-Range": '"other"'},
+        {"Range": "bytes=0-187", "If-Range": "Sun, 22 Nov 2026 10:00:00 GMT"},
+        {"Range": "bytes=0-1,5-9"},
+        {"Range": "packets=0-1"},
+    ):
+        answer = get(url, **headers)
+        assert (answer.status_code, len(answer.content)) == (200, len(whole.content)), headers
+    head = httpx.head(url, headers={"Range": "bytes=0-187"})
+    assert (head.status_code, head.headers["content-length"]) == (200, str(len(whole.content))), "a range is for GET"
+
+
+def test_a_cache_in_front_serves_segments_without_asking_again(live: Pair, playlist_url: str, cache: str) -> None:
+    def through(url: str) -> str:
+        return cache + url[url.index("/live/") :]
+
+    playlist = get(through(playlist_url))
+    assert playlist.status_code == 200
+    assert playlist.headers["x-cache"] in ("MISS", "EXPIRED")
+    url = parse(playlist.text, through(playlist_url)).segments[-1].url
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(get, [url] * 8))
+    assert sorted(answer.headers["x-cache"] for answer in answers) == ["HIT"] * 7 + ["MISS"]
+    assert len({answer.content for answer in answers}) == 1
+    part = get(url, Range="bytes=0-187")
+    assert (part.status_code, part.headers["x-cache"], len(part.content)) == (206, "HIT", 188)
+    assert get(url, **{"If-None-Match": answers[0].headers["etag"]}).status_code == 304
+    later = through(live.play_url("hls", timestamp=1_999_999_999))
+    assert url.partition("?")[0] in [segment.url.partition("?")[0] for segment in parse(get(later).text, later).segments]
+    refused = [get(through(live.play_url("flv", "nobody"))) for _ in range(2)]
+    assert [(answer.status_code, answer.headers["x-cache"]) for answer in refused] == [(404, "MISS")] * 2, "never kept"
 
 
 def test_every_viewer_gets_the_same_segment_addresses(live: Pair, playlist_url: str) -> None:

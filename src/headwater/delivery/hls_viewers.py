@@ -1,21 +1,42 @@
 """Who watches over HLS: a viewer is somebody who keeps asking for one playlist with one signature from one address.
 
 A player may come with each request to another worker of the machine. So each viewer has a home among the workers, where it is
-counted: the other workers tell it whom they have seen.
+counted and logged as every other play is: the other workers tell it whom they have seen.
 """
 
 from __future__ import annotations
 
 import hashlib
 
+import msgspec
+import structlog
+
 VIEWER_GONE_S = 30.0
 """A viewer who has not asked for the playlist for so long is gone; the slowest players reload every 15 s or so."""
 
-MAX_VIEWERS = 200_000
-"""Bound on what is remembered; beyond it an old viewer whose signature has expired meanwhile must get a new URL."""
+MAX_VIEWERS = 100_000
+"""Bound on what a worker remembers, some 50 MB. Beyond it the one who has been silent longest counts as gone, and must get a
+new URL if its signature has expired meanwhile. No worker serves that many playlists in half a minute."""
 
 ViewerId = int
 """A hash of domain, signed path, auth_key, client address and user agent."""
+
+log = structlog.get_logger()
+
+
+class Play(msgspec.Struct, frozen=True):
+    """What a viewer watches, for the log. stream: `domain/app/stream`. client: its address."""
+
+    stream: str
+    client: str
+
+
+class _Seen(msgspec.Struct):
+    """A viewer: what it watches, and when it was seen first and last."""
+
+    play: Play
+    since: float
+    at: float
 
 
 def viewer_id(domain: str, uri: str, token: str, client: str, user_agent: str) -> ViewerId:
@@ -34,9 +55,9 @@ class HlsViewers:
         self.joins = 0
         self._index = index
         self._workers = workers
-        self._seen: dict[ViewerId, float] = {}
+        self._seen: dict[ViewerId, _Seen] = {}
         self._at_home = 0
-        self._guests: dict[int, set[ViewerId]] = {}
+        self._guests: dict[int, dict[ViewerId, Play]] = {}
 
     def __len__(self) -> int:
         """How many watch, counted at home."""
@@ -54,24 +75,33 @@ class HlsViewers:
         """Whether this viewer was admitted and still watches: its signature may expire meanwhile, as a running play's may."""
         return viewer in self._seen
 
-    def saw(self, viewer: ViewerId, now: float) -> None:
+    def saw(self, viewer: ViewerId, play: Play, now: float) -> None:
         """An admitted viewer has got a playlist here."""
-        self.heard(viewer, now)
+        self.heard(viewer, play, now)
         home = self.home(viewer)
         if home != self._index:
-            self._guests.setdefault(home, set()).add(viewer)
+            self._guests.setdefault(home, {})[viewer] = play
 
-    def heard(self, viewer: ViewerId, now: float) -> None:
+    def heard(self, viewer: ViewerId, play: Play, now: float) -> None:
         """A viewer has got a playlist, here or at a worker that tells us."""
-        at_home = self.at_home(viewer)
-        if self._seen.pop(viewer, None) is None:
-            self.joins += at_home
-            self._at_home += at_home
+        seen = self._seen.pop(viewer, None)
+        if seen is None:
             if len(self._seen) >= MAX_VIEWERS:
-                self._forget(next(iter(self._seen)))
-        self._seen[viewer] = now
+                self._end(next(iter(self._seen)), "too many viewers to remember")
+            seen = _Seen(play, now, now)
+            if self.at_home(viewer):
+                self.joins += 1
+                self._at_home += 1
+                log.info("play started", session=_session(viewer), stream=play.stream, protocol="hls", client=play.client)
+        seen.at = now
+        self._seen[viewer] = seen
 
-    def guests(self) -> dict[int, set[ViewerId]]:
+    def refused(self, viewer: ViewerId, reason: str) -> None:
+        """A viewer asked for the playlist again and may no longer have it."""
+        if viewer in self._seen:
+            self._end(viewer, reason)
+
+    def guests(self) -> dict[int, dict[ViewerId, Play]]:
         """Whom this worker has seen since the last call, by the home that must be told."""
         guests, self._guests = self._guests, {}
         return guests
@@ -80,10 +110,28 @@ class HlsViewers:
         """Forget who has gone. The oldest stand first, since each request moves its viewer to the end."""
         while self._seen:
             oldest = next(iter(self._seen))
-            if self._seen[oldest] > now - VIEWER_GONE_S:
+            if self._seen[oldest].at > now - VIEWER_GONE_S:
                 return
-            self._forget(oldest)
+            self._end(oldest, f"asked for no playlist for {VIEWER_GONE_S:g} s")
 
-    def _forget(self, viewer: ViewerId) -> None:
-        del self._seen[viewer]
-        self._at_home -= self.at_home(viewer)
+    def close(self, reason: str) -> None:
+        """The worker stops."""
+        for viewer in tuple(self._seen):
+            self._end(viewer, reason)
+
+    def _end(self, viewer: ViewerId, reason: str) -> None:
+        seen = self._seen.pop(viewer)
+        if self.at_home(viewer):
+            self._at_home -= 1
+            log.info(
+                "play ended",
+                session=_session(viewer),
+                stream=seen.play.stream,
+                protocol="hls",
+                reason=reason,
+                seconds=round(seen.at - seen.since, 1),
+            )
+
+
+def _session(viewer: ViewerId) -> str:
+    return f"{viewer:016x}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import re
 from collections import Counter
@@ -16,17 +17,17 @@ from headwater.access.names import request_domain, split_query
 from headwater.access.policy import Answers
 from headwater.access.verdict import Grant, Refusal, refuse
 from headwater.delivery.hls_cache import Fetch, HlsCache, Playlist
-from headwater.delivery.hls_viewers import HlsViewers, ViewerId, viewer_id
+from headwater.delivery.hls_viewers import HlsViewers, Play, ViewerId, viewer_id
 from headwater.delivery.play import Delivery, Found, PlayRequest
 from headwater.live.hls import HlsOutput
 from headwater.live.stream import LiveStream, StreamKey
 from headwater.live.viewer import Payer
 from headwater.protocols import websocket
-from headwater.protocols.http import HttpError, Request, Response, accepts_gzip, byte_range
+from headwater.protocols.http import HttpError, Request, Response, accepts_gzip, byte_range, etag_matches
 
 CORS = (
     ("Access-Control-Allow-Origin", "*"),
-    ("Access-Control-Expose-Headers", "Content-Length, Content-Range, Date, X-Tengine-Error"),
+    ("Access-Control-Expose-Headers", "Content-Length, Content-Range, Date, ETag, Retry-After, X-Tengine-Error"),
 )
 """Players run on any page; who may play is decided by signature, not by origin."""
 
@@ -172,12 +173,13 @@ class HttpDelivery:
         who = viewer_id(ask.domain, ask.uri, ask.token or "", ask.client.origin, ask.client.user_agent[:256])
         known = self.hls_viewers.known(who)
         verdict = self._delivery.judge(ask, ignore_expiry=known)
-        if isinstance(verdict, Refusal) and verdict.reason == "signature_expired" and not self.hls_viewers.at_home(who):
+        expired = isinstance(verdict, Refusal) and verdict.reason == "signature_expired"
+        if not known and (expired or self._delivery.full() is not None) and not self.hls_viewers.at_home(who):
             return self._hls_if_known(session_id, request, ask, who)
         return self._hls_admitted(session_id, request, ask, who, ignore_expiry=known)
 
     async def _hls_if_known(self, session_id: str, request: Request, ask: PlayRequest, who: ViewerId) -> Response | Join:
-        """The signature has expired, but this may be a viewer who has been watching through another worker."""
+        """A newcomer would be refused, but this may be a viewer who has been watching through another worker."""
         known = await self._ask_home(self.hls_viewers.home(who), who)
         answer = self._hls_admitted(session_id, request, ask, who, ignore_expiry=known)
         return answer if isinstance(answer, (Response, Join)) else await answer
@@ -187,13 +189,14 @@ class HttpDelivery:
     ) -> Answer:
         admitted = self._delivery.admit(session_id, ask, ignore_expiry=ignore_expiry)
         if isinstance(admitted, Refusal):
+            self.hls_viewers.refused(who, admitted.text)
             return self._refused(request, ask, admitted)
         key = admitted[1]
         query = f"vhost={ask.domain}" if "vhost=" in request.query else ""
         packed = self._packed(key, query)
         if packed is None:
             return self._hls_later(session_id, request, ask, who, key, query)
-        return self._playlist(session_id, request, ask, who, packed)
+        return self._playlist(session_id, request, ask, who, key, packed)
 
     def _packed(self, key: StreamKey, query: str) -> Packed | None:
         """A playlist that can be had at once, or why there is none; None if one must wait."""
@@ -234,12 +237,15 @@ class HttpDelivery:
     async def _hls_later(
         self, session_id: str, request: Request, ask: PlayRequest, who: ViewerId, key: StreamKey, query: str
     ) -> Response:
-        return self._playlist(session_id, request, ask, who, await self._packed_later(key, query))
+        return self._playlist(session_id, request, ask, who, key, await self._packed_later(key, query))
 
-    def _playlist(self, session_id: str, request: Request, ask: PlayRequest, who: ViewerId, packed: Packed) -> Response:
+    def _playlist(
+        self, session_id: str, request: Request, ask: PlayRequest, who: ViewerId, key: StreamKey, packed: Packed
+    ) -> Response:
         if isinstance(packed, Refusal):
             return self._refused(request, ask, self._delivery.refuse(session_id, ask, packed))
-        self.hls_viewers.saw(who, self._loop.time())
+        if request.method == "GET":
+            self.hls_viewers.saw(who, Play(str(key), ask.client.origin), self._loop.time())
         plain, zipped = packed
         answers = self._delivery.answers(ask.domain, ask.client)
         headers: Headers = (
@@ -248,9 +254,13 @@ class HttpDelivery:
             ("Cache-Control", PLAYLIST_CACHE),
             ("Vary", "Accept-Encoding"),
         )
+        etag = hashlib.blake2b(plain, digest_size=8).hexdigest()
         headers = _dressed(headers, answers, ask.client)
         if answers.gzip and accepts_gzip(request.headers):
-            headers, plain = (*headers, ("Content-Encoding", "gzip")), zipped
+            headers, plain, etag = (*headers, ("Content-Encoding", "gzip")), zipped, f"{etag}-gzip"
+        headers = (*headers, ("ETag", f'"{etag}"'))
+        if etag_matches(request.headers.get("if-none-match", ""), f'"{etag}"'):
+            return Response(304, headers)
         if request.method == "GET":
             self._sent((ask.domain, ask.client.secure), len(plain))
         return Response(200, headers, plain)
@@ -289,18 +299,17 @@ class HttpDelivery:
             ("ETag", etag),
         )
         headers = _dressed(headers, self._delivery.answers(domain, client), client)
-        if etag in request.headers.get("if-none-match", ""):
+        if etag_matches(request.headers.get("if-none-match", ""), etag):
             return Response(304, headers)
         part = None
-        if "range" in request.headers and request.headers.get("if-range", etag) == etag:
+        if request.method == "GET" and "range" in request.headers and request.headers.get("if-range", etag) == etag:
             try:
                 part = byte_range(request.headers["range"], len(data))
             except HttpError as error:
                 return Response(error.status, (*CORS, ("Content-Range", f"bytes */{len(data)}")))
         if part is not None:
             first, last = part
-            if request.method == "GET":
-                self._sent((domain, client.secure), last + 1 - first)
+            self._sent((domain, client.secure), last + 1 - first)
             return Response(206, (*headers, ("Content-Range", f"bytes {first}-{last}/{len(data)}")), data[first : last + 1])
         if request.method == "GET":
             self._sent((domain, client.secure), len(data))

@@ -66,7 +66,7 @@ class Delivery:
         self.sources = sources
         self._rules = rules
         self._counters = counters
-        self._full = full
+        self.full = full
 
     def admit(self, session_id: str, request: PlayRequest, *, ignore_expiry: bool = False) -> tuple[Grant, StreamKey] | Refusal:
         """May this client play, and is there room? A refusal leaves nothing behind but its count and its line in the log.
@@ -75,7 +75,7 @@ class Delivery:
         """
         verdict = self.judge(request, ignore_expiry=ignore_expiry)
         if isinstance(verdict, Grant):
-            short = None if ignore_expiry else self._full()
+            short = None if ignore_expiry else self.full()
             if short is None:
                 return verdict, StreamKey(verdict.domain, request.app, request.stream)
             self._counters.overload["play", short] += 1
@@ -139,7 +139,9 @@ class Delivery:
             "play ended",
             session=viewer.id,
             stream=str(stream.key),
+            protocol=cast(PlayRequest, viewer.request).client.protocol,
             reason=reason,
+            seconds=round(time.time() - viewer.since_s, 1),
             bytes=viewer.bytes_out,
             jumps=viewer.jumps,
             skipped_ms=viewer.skipped_ms,

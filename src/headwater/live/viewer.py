@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Viewer:
     request: what it asked for, kept for whoever admitted it to judge it again. payer: for whom its bytes are counted.
     cursor: index of the output's batch that it gets next; only meaningful while it is behind.
     stalled_at: loop time at which its socket was found full, None while it takes bytes.
+    since_s: unix time at which it came.
     bytes_out: what it was sent; of what shared flushes gave it, only what came before the flush at `mark` (see Output).
     start_bytes: how far behind in bytes a domain's delay lets it start; it may always be so far behind.
     jumps, skipped_ms, skipped_bytes: how often it fell behind the bound and jumped to a key frame, and what it missed by that.
@@ -48,6 +50,7 @@ class Viewer:
         "owner",
         "payer",
         "request",
+        "since_s",
         "sink",
         "skipped_bytes",
         "skipped_ms",
@@ -61,6 +64,7 @@ class Viewer:
         self.owner = owner
         self.request = request
         self.payer = payer
+        self.since_s = time.time()
         self.output: Output | None = None
         self.cursor = 0
         self.stalled_at: float | None = None

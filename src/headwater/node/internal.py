@@ -10,7 +10,7 @@
 | GET /segment/<domain>/<app>/<stream>?number-word | one of its segments |
 | POST /hand-over/<domain>/<app>/<stream>?by=&takeover=&asked_ms_ago= | 204: the name is free; 409: it is kept; 202: ask again |
 | GET /hls-viewer?id | 200 if this HLS viewer is known here, else 404 |
-| POST /hls-viewers?id-id-... | 204: noted that these HLS viewers were at another worker |
+| POST /hls-viewers?id,stream,client;... | 204: noted that these HLS viewers were at another worker |
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from urllib.parse import unquote
 import msgspec
 
 from headwater.access.names import split_query
+from headwater.delivery.hls_viewers import Play
 from headwater.live.hub import Busy, Undecided
 from headwater.live.stream import LiveStream, StreamKey
 from headwater.live.viewer import Viewer
@@ -103,8 +104,9 @@ class InternalConnection(asyncio.Protocol):
             case "hls-viewer":
                 return Response(200 if viewers.known(int(request.query, 16)) else 404)
             case "hls-viewers":
-                for viewer in request.query.split("-"):
-                    viewers.heard(int(viewer, 16), self._node.loop.time())
+                for told in request.query.split(";"):
+                    viewer, stream, client = told.split(",")
+                    viewers.heard(int(viewer, 16), Play(unquote(stream), unquote(client)), self._node.loop.time())
                 return Response(204)
         return Response(404)
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, cast
+from urllib.parse import quote
 
 import structlog
 
 from headwater.access.policy import Policy
 from headwater.delivery.hls_cache import Fetched
+from headwater.delivery.hls_viewers import Play
 from headwater.live.hub import Busy, Hub, Undecided
 from headwater.live.stream import LiveStream, StreamKey
 from headwater.media import flv
@@ -36,8 +38,8 @@ PULL_AGAIN_S = 0.25
 IDLE_S = 10.0
 """A stream that nobody here has watched for so long is no longer pulled."""
 
-TOLD_AT_ONCE = 500
-"""HLS viewers named in one message to another worker; their hashes must fit into a request's line."""
+TOLD_AT_ONCE_BYTES = 8 * 1024
+"""HLS viewers told of in one message to another worker: with the last one they must fit into a request's line of 16 kB."""
 
 WAITING_MAX = 5_000
 """Requests that may wait at once for a publisher that is not there (yet); the others are told at once that it is not."""
@@ -257,12 +259,19 @@ class Relay:
         answer = await self._ask(index, f"/hls-viewer?{viewer:x}")
         return answer is not None and answer.status == 200
 
-    async def tell_homes(self, guests: dict[int, set[int]]) -> None:
+    async def tell_homes(self, guests: dict[int, dict[int, Play]]) -> None:
         """Tell other workers which of their HLS viewers were here."""
         for index, viewers in guests.items():
-            names = [f"{viewer:x}" for viewer in viewers]
-            for start in range(0, len(names), TOLD_AT_ONCE):
-                await self._ask(index, f"/hls-viewers?{'-'.join(names[start : start + TOLD_AT_ONCE])}", "POST")
+            told: list[str] = []
+            size = 0
+            for viewer, play in viewers.items():
+                told.append(f"{viewer:x},{quote(play.stream)},{quote(play.client)}")
+                size += len(told[-1]) + 1
+                if size >= TOLD_AT_ONCE_BYTES:
+                    await self._ask(index, f"/hls-viewers?{';'.join(told)}", "POST")
+                    told, size = [], 0
+            if told:
+                await self._ask(index, f"/hls-viewers?{';'.join(told)}", "POST")
 
     async def _ask(self, index: int | None, target: str, method: str = "GET") -> peers.Answer | None:
         socket = self.directory.socket(index) if index is not None else None

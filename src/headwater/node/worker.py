@@ -134,6 +134,7 @@ class Node:
         if self._sweeper is not None:
             self._sweeper.cancel()
         self.hub.close("the node stops")
+        self.http.hls_viewers.close("the node stops")
         await self.relay.close()
         for connection in self.connections.everyone():
             connection.drain("the node stops")

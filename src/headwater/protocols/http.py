@@ -177,12 +177,19 @@ def byte_range(header: str, size: int) -> tuple[int, int] | None:
 
 
 def accepts_gzip(headers: Mapping[str, str]) -> bool:
-    """Whether the client takes gzip (RFC 9110, 12.5.3)."""
+    """Whether the client takes gzip (RFC 9110, 12.5.3); what is said of it by name counts before `*`."""
+    wanted: dict[str, bool] = {}
     for item in headers.get("accept-encoding", "").lower().split(","):
         coding, _, parameters = item.partition(";")
-        if coding.strip() in ("gzip", "x-gzip", "*"):
-            return parameters.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False
+        wanted[coding.strip()] = parameters.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return wanted.get("gzip", wanted.get("x-gzip", wanted.get("*", False)))
+
+
+def etag_matches(if_none_match: str, etag: str) -> bool:
+    """Whether an If-None-Match header names this entity tag, by the weak comparison (RFC 9110, 13.1.2 and 8.8.3.2)."""
+    if if_none_match.strip() == "*":
+        return True
+    return etag in (item.strip().removeprefix("W/") for item in if_none_match.split(","))
 
 
 def _phrase(status: int) -> str:
