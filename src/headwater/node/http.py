@@ -15,7 +15,16 @@ from headwater.live.viewer import Viewer
 from headwater.node.transports import peer_of, prepare
 from headwater.observe.log import session_id
 from headwater.protocols import websocket
-from headwater.protocols.http import MAX_PIPELINED, HttpError, Request, RequestReader, Response, pack_head, pack_response
+from headwater.protocols.http import (
+    MAX_PIPELINED,
+    HttpError,
+    Request,
+    RequestReader,
+    Response,
+    pack_head,
+    pack_response,
+    response_parts,
+)
 
 if TYPE_CHECKING:
     from headwater.node.worker import Node
@@ -123,7 +132,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _respond(self, request: Request, response: Response) -> None:
         keep_alive = request.keep_alive and response.status != 503  # what is short may be sockets
-        self._transport.write(pack_response(response, request, time.time(), keep_alive=keep_alive))
+        self._transport.writelines(response_parts(response, request, time.time(), keep_alive=keep_alive))
         if keep_alive:
             self._node.connections.rests(self, KEEP_ALIVE_S)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import functools
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -17,6 +18,9 @@ MAX_HEADERS = 100
 
 MAX_PIPELINED = 16
 """Requests that a client may send ahead of our answers."""
+
+COPIED_BYTES_MAX = 16 * 1024
+"""A larger body is not put behind its head into one piece: copying it would cost more than a second piece."""
 
 
 class HttpError(Exception):
@@ -139,7 +143,7 @@ def pack_head(status: int, headers: tuple[tuple[str, str], ...], now_s: float, v
     """Status line and headers, with a Date. Values must not come from a client unchecked."""
     lines = [
         f"HTTP/{version} {status} {_phrase(status)}",
-        f"Date: {email.utils.formatdate(now_s, usegmt=True)}",
+        f"Date: {_date(int(now_s))}",
         "Server: Headwater",
     ]
     lines += [f"{name}: {value}" for name, value in headers]
@@ -148,12 +152,21 @@ def pack_head(status: int, headers: tuple[tuple[str, str], ...], now_s: float, v
 
 def pack_response(response: Response, request: Request | None, now_s: float, *, keep_alive: bool) -> bytes:
     """A whole response; without its body for HEAD."""
+    return b"".join(response_parts(response, request, now_s, keep_alive=keep_alive))
+
+
+def response_parts(
+    response: Response, request: Request | None, now_s: float, *, keep_alive: bool
+) -> tuple[bytes] | tuple[bytes, bytes]:
+    """A whole response in pieces: a large body is itself one, so that no viewer of a segment costs a copy of it."""
     headers = response.headers
     if response.status != 204 and response.status != 304:
         headers += (("Content-Length", str(len(response.body))),)
     headers += (("Connection", "keep-alive" if keep_alive else "close"),)
     head = pack_head(response.status, headers, now_s)
-    return head if request is not None and request.method == "HEAD" else head + response.body
+    if request is not None and request.method == "HEAD":
+        return (head,)
+    return (head, response.body) if len(response.body) > COPIED_BYTES_MAX else (head + response.body,)
 
 
 def byte_range(header: str, size: int) -> tuple[int, int] | None:
@@ -192,6 +205,13 @@ def etag_matches(if_none_match: str, etag: str) -> bool:
     return etag in (item.strip().removeprefix("W/") for item in if_none_match.split(","))
 
 
+@functools.lru_cache(maxsize=1)
+def _date(unix_s: int) -> str:
+    """The time for a Date header (RFC 9110, 5.6.7): thousands of answers share each second's."""
+    return email.utils.formatdate(unix_s, usegmt=True)
+
+
+@functools.lru_cache(maxsize=64)
 def _phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
