@@ -20,7 +20,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from headwater.console import language, security
 from headwater.console.forms import FormError, read_form
 from headwater.console.limiter import SignInLimiter
-from headwater.console.pages import accounts, add, audit, domain, domains, signin
+from headwater.console.pages import accounts, add, audit, domain, domains, registers, signin, tickets
 from headwater.console.render import STATIC, Pages
 from headwater.console.visit import ActingAccountNeededError, Console, Visit
 from headwater.domains.errors import DomainError
@@ -66,11 +66,20 @@ def create_app(services: Services, settings: Settings, clock: Callable[[], float
         *action("/domains/batch", domains.batch),
         *page("/domains/add", add.show, post=add.add),
         *page("/domains/add/check", add.check),
+        *page("/domains/add/proof", add.proof, post=add.verify),
+        *page("/domains/add/proof/file", add.proof_file),
         *page("/domains/{name}", domain.overview),
         *action("/domains/{name}/status", domain.status),
+        *page("/domains/{name}/cname", domain.cname),
         *page("/domains/{name}/binding", domain.binding, post=domain.bind),
         *page("/domains/{name}/urls", domain.urls),
+        *page("/domains/{name}/qr", domain.qr),
         *page("/domains/{name}/delay", domain.delay, post=domain.set_delay),
+        *page("/tickets", tickets.show),
+        *page("/tickets/new", tickets.new, post=tickets.open_),
+        *page("/tickets/{number}", tickets.thread, post=tickets.answer),
+        *page("/filings", registers.filings, access="operator", post=registers.change_filings),
+        *page("/claims", registers.claims, access="operator", post=registers.change_claims),
         *page("/accounts", accounts.show, access="operator", post=accounts.create),
         *page("/accounts/{id}", accounts.account),
         *action("/accounts/{id}/keys", accounts.change_key),

@@ -28,7 +28,14 @@ class Group:
 
 
 GROUPS = (
-    Group("", (Item("/domains", "Domains", "domains"),)),
+    Group("", (Item("/domains", "Domains", "domains"), Item("/tickets", "Quotas and tickets", "tickets"))),
+    Group(
+        "Registers",
+        (
+            Item("/filings", "ICP filings", "filings", operator=True),
+            Item("/claims", "Claims register", "claims", operator=True),
+        ),
+    ),
     Group(
         "Platform",
         (

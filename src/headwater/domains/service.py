@@ -142,11 +142,7 @@ class DomainService:
         DomainAlreadyExist (here or at a sister service), QuotaExceeded.Domain, DomainOwnerVerifyFail, DomainOwnerConflict,
         Domain.BeianInvalid, and what `tags.checked` raises.
         """
-        name = rules.domain_name(name, leading_dot=self._settings.leading_dot)
-        cname = rules.cname(name, self._settings.cname_zone)
-        inside_zone = rules.is_under(name, [self._settings.cname_zone])  # would collide with the CNAME targets
-        if inside_zone or len(cname) > rules.NAME_MAX:
-            raise error("InvalidDomainName.Malformed")
+        name = self._name(name)
         known_type = rules.domain_type(type_)
         region = rules.region(region, self._settings.regions)
         known_scope = rules.scope(scope)
@@ -165,7 +161,7 @@ class DomainService:
             status="online" if filing.passed else "configuring",
             created_s=now_s,
             modified_s=now_s,
-            cname=cname,
+            cname=rules.cname(name, self._settings.cname_zone),
             description="" if filing.passed else filing.text,
             resource_group_id=resource_group(resource_group_id) if resource_group_id else "",
             root=filing.root,
@@ -184,6 +180,17 @@ class DomainService:
             raise error("DomainAlreadyExist") from None
         await self.publisher.policies([name])
         return _record(domain)
+
+    async def check_new(self, account_id: str, name: str) -> str:
+        """Whether `add` would take a name, for a form that is being filled in; the name as it would be stored.
+
+        Raises what `add` raises for a name: InvalidDomainName.Malformed, DomainAlreadyExist, QuotaExceeded.Domain,
+        DomainOwnerVerifyFail, DomainOwnerConflict.
+        """
+        name = self._name(name)
+        async with self._database.read() as session:
+            await self._check_new(session, account_id, name)
+        return name
 
     async def delete(self, account_id: str, name: str, *, actor: Actor) -> None:
         """Forget a domain and all that belongs to it, history included (DeleteLiveDomain). Raises InvalidOperation."""
@@ -478,6 +485,14 @@ class DomainService:
             return
         _log.info("filing_judged", domain=seen.name, status=status, reason=reason)
         await self.publisher.policies([seen.name])
+
+    def _name(self, text: str) -> str:
+        """A name that can be added, as it is stored. Raises InvalidDomainName.Malformed."""
+        name = rules.domain_name(text, leading_dot=self._settings.leading_dot)
+        inside_zone = rules.is_under(name, [self._settings.cname_zone])  # would collide with the CNAME targets
+        if inside_zone or len(rules.cname(name, self._settings.cname_zone)) > rules.NAME_MAX:
+            raise error("InvalidDomainName.Malformed")
+        return name
 
     async def _check_new(self, session: AsyncSession, account_id: str, name: str) -> None:
         """Raises as `add` for a name that the account may not add now."""

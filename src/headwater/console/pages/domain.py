@@ -12,7 +12,7 @@ from starlette.responses import Response
 from headwater.access.policy import Latency
 from headwater.console.visit import Visit
 from headwater.domains import rules
-from headwater.domains.errors import DomainError
+from headwater.domains.errors import DomainError, error
 from headwater.domains.service import DelayChoice, DomainRecord
 from headwater.domains.urls import StreamUrls, endpoints, resolves
 
@@ -57,6 +57,12 @@ async def status(visit: Visit) -> Response:
         case _:
             visit.failed(visit.say("Nothing was changed."))
     return visit.back(f"/domains/{domain.name}")
+
+
+async def cname(visit: Visit) -> Response:
+    """The step in which the domain is pointed at us."""
+    account, domain = await _domain(visit)
+    return await _render(visit, "cname.html", account, domain, state=None)
 
 
 async def binding(visit: Visit) -> Response:
@@ -120,24 +126,32 @@ async def bind(visit: Visit) -> Response:
 async def urls(visit: Visit) -> Response:
     """The generator of ready URLs."""
     account, domain = await _domain(visit)
-    app, stream = visit.query.get("app") or "live", visit.query.get("stream") or "stream"
-    made: StreamUrls | None = None
-    problem = ""
-    settings = visit.console.settings
+    app, stream, made, problem = visit.query.get("app") or "live", visit.query.get("stream") or "stream", None, ""
     named = await asyncio.to_thread(resolves, domain.name)
     try:
-        where = endpoints(settings.listen, None if named else settings.public_host)
-        made = await visit.services.domains.urls(account, domain.name, app, stream, where)
+        made = await _urls(visit, account, domain, app, stream, named)
     except DomainError as fault:
-        problem = (
-            visit.say("Bind this ingest domain to a streaming domain first.")
-            if fault.code == "IllegalOperation"
-            else visit.explain(fault)
-        )
-    codes = {name: _qr(url) for name, url in made.play.items()} if made else {}
-    return await _render(
-        visit, "urls.html", account, domain, app=app, stream=stream, made=made, problem=problem, codes=codes, named=named
-    )
+        unbound = visit.say("Bind this ingest domain to a streaming domain first.")
+        problem = unbound if fault.code == "IllegalOperation" else visit.explain(fault)
+    return await _render(visit, "urls.html", account, domain, app=app, stream=stream, made=made, problem=problem, named=named)
+
+
+async def qr(visit: Visit) -> Response:
+    """The QR code of one play URL, for a phone."""
+    account, domain = await _domain(visit)
+    query = visit.query
+    named = await asyncio.to_thread(resolves, domain.name)
+    made = await _urls(visit, account, domain, query.get("app"), query.get("stream"), named)
+    url = made.play.get(query.get("protocol"))
+    if url is None:
+        raise error("InvalidDomain.NotFound")
+    return visit.render("qr.html", code=_qr(url))
+
+
+async def _urls(visit: Visit, account: str, domain: DomainRecord, app: str, stream: str, named: bool) -> StreamUrls:
+    settings = visit.console.settings
+    where = endpoints(settings.listen, None if named else settings.public_host)
+    return await visit.services.domains.urls(account, domain.name, app, stream, where)
 
 
 async def delay(visit: Visit) -> Response:

@@ -107,6 +107,10 @@ async function readFile(input) {
 
 document.addEventListener("submit", async (event) => {
   const { target: form, submitter } = event;
+  if (form.dataset.busy !== undefined && submitter) {
+    submitter.textContent = submitter.dataset.busyText;
+    setTimeout(() => (submitter.disabled = true)); // after the browser has taken the form's values
+  }
   if (form.dataset.confirm === undefined || form.dataset.confirmed !== undefined) return;
   event.preventDefault();
   if (!(await confirmed(form, submitter))) return;
