@@ -19,6 +19,8 @@ ENV_PREFIX = "HEADWATER_"
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 PositiveInt = Annotated[int, msgspec.Meta(gt=0)]
+ChallengeType = Literal["http-01", "dns-01"]
+"""How an ACME authority checks that a domain is here: over HTTP at the domain, or by a TXT record (RFC 8555, 8.3 and 8.4)."""
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
@@ -111,6 +113,36 @@ class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     certificate: str = ""
     key: str = ""
+
+
+class Acme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Free certificates from an ACME authority (RFC 8555).
+
+    directory: the authority, such as https://acme-v02.api.letsencrypt.org/directory; empty: no free certificates.
+    agree_terms: true says that you agree to the authority's terms of service; without it no account is made there.
+    email: where the authority may write to; may be empty.
+    ca_file: a PEM file of roots that the authority's own HTTPS is checked with, instead of the system's; for one inside.
+    eab_key_id, eab_hmac_key: binding to an account that you have at the authority, if it asks for that.
+    challenge: how domains are checked unless a customer chooses: `http-01` or `dns-01`.
+    settle_s: how long after an answer to a challenge was put into the store the authority is asked to look; a change is on
+        every node within a second.
+    retry_s: after a failed order the next one waits so long, then four times as long each time, up to a day. The default
+        stays below the five failures an hour that Let's Encrypt allows for a name.
+    retry_by_hand_s: how soon after the last order a customer who asks again gets a new one.
+    orders_per_hour: new orders of all accounts together; Let's Encrypt allows 300 in three hours.
+    """
+
+    directory: str = ""
+    agree_terms: bool = False
+    email: str = ""
+    ca_file: str = ""
+    eab_key_id: str = ""
+    eab_hmac_key: str = ""
+    challenge: ChallengeType = "http-01"
+    settle_s: NotNegative = 1.0
+    retry_s: Positive = 60.0
+    retry_by_hand_s: NotNegative = 300.0
+    orders_per_hour: PositiveInt = 90
 
 
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -274,6 +306,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     overload: Overload = Overload()
     ring: Ring = Ring()
     tls: Tls = Tls()
+    acme: Acme = Acme()
     log: Log = Log()
     domains: Domains = Domains()
     access: Access = Access()

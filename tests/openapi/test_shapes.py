@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,6 +19,7 @@ from headwater.domains.rules import format_time
 from headwater.openapi.operations import OPERATIONS
 from support.api_server import ApiServer
 from support.api_signer import v1_parameters, v3_headers
+from support.certificates import Authority
 
 SHAPES: dict[str, Any] = json.loads(Path(__file__).with_name("operation_shapes.json").read_text())
 IGNORED = {"CheckUrl"}
@@ -29,6 +31,8 @@ SPAN = {"StartTime": format_time(time.time() - 600), "EndTime": format_time(time
 RESOURCE = {"ResourceType": "DOMAIN", "ResourceId.1": PLAY}
 STAGED = "the id of what is staged"
 FUNCTION = json.dumps([{"functionName": "range", "functionArgs": [{"argName": "enable", "argValue": "on"}]}])
+ISSUED = Authority().issue(PLAY)
+CERTIFICATE = {"SSLProtocol": "on", "SSLPub": ISSUED.chain_pem, "SSLPri": ISSUED.key_pem}
 
 CALLS: list[tuple[str, dict[str, str]]] = [
     ("AddLiveDomain", {"DomainName": BARE, "LiveDomainType": "liveVideo", "Region": "cn-shanghai"}),
@@ -64,6 +68,12 @@ CALLS: list[tuple[str, dict[str, str]]] = [
     ("DescribeLiveUserTags", {}),
     ("UnTagLiveResources", {**RESOURCE, "TagKey.1": "other"}),
     ("ChangeLiveDomainResourceGroup", {"DomainName": PLAY, "NewResourceGroupId": "rg-shapes"}),
+    ("SetLiveDomainCertificate", {"DomainName": PLAY, "CertName": "shapes", **CERTIFICATE}),
+    ("DescribeLiveDomainCertificateInfo", {"DomainName": PLAY}),
+    ("DescribeLiveCertificateList", {"DomainName": PLAY}),
+    ("DescribeLiveCertificateDetail", {"CertName": "shapes"}),
+    ("DescribeLiveHttpsDomainList", {}),
+    ("DescribeLiveDomainByCertificate", {"SSLPub": b64encode(ISSUED.pem.encode()).decode()}),
     ("DescribeLiveStreamsOnlineList", {"DomainName": PLAY}),
     ("DescribeLiveStreamsPublishList", {"DomainName": PLAY, **SPAN}),
     ("DescribeLiveDomainBpsData", {"DomainName": PLAY}),

@@ -20,15 +20,16 @@ SETTINGS = Settings(domains=Domains(ownership=Ownership(exempt_suffixes=EXEMPT))
 class World:
     """Everything that the tests of the domain product need; `now_s` is what the clock says."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, settings: Settings | None = None) -> None:
         self.now_s = 1_700_000_000.0
         self.database = database
         self.cluster = EmbeddedCluster()
-        self.services = services.build(database, self.cluster, SETTINGS, self._clock)
+        self.services = services.build(database, self.cluster, settings or SETTINGS, self._clock)
         self.accounts = self.services.accounts
         self.domains = self.services.domains
         self.streams = self.services.streams
         self.usage = self.services.usage
+        self.certificates = self.services.certificates
         self.actor = ACTOR
         self.account = ""
         self.stranger = ""

@@ -16,6 +16,7 @@ from headwater.access.client import Client, Doors, Peer
 from headwater.access.names import request_domain, split_query
 from headwater.access.policy import Answers
 from headwater.access.verdict import Grant, Refusal, refuse
+from headwater.delivery.challenges import Challenges
 from headwater.delivery.hls_cache import Fetch, HlsCache, Playlist
 from headwater.delivery.hls_viewers import HlsViewers, Play, ViewerId, viewer_id
 from headwater.delivery.play import Delivery, Found, PlayRequest
@@ -99,6 +100,7 @@ class HttpDelivery:
         fetch: Fetch,
         ask_home: AskHome,
     ) -> None:
+        self.challenges = Challenges()
         self.hls_viewers = hls_viewers
         self.hls_cache = HlsCache(fetch, loop.time)
         self.hls_bytes_out = 0
@@ -115,6 +117,8 @@ class HttpDelivery:
             return Response(204, PREFLIGHT)
         if request.method not in ("GET", "HEAD"):
             return Response(405, (*CORS, ("Allow", "GET, HEAD, OPTIONS")))
+        if (challenge := self.challenges.answer(request)) is not None:
+            return challenge
         if request.path == "/crossdomain.xml":
             return Response(200, (*CORS, ("Content-Type", "text/xml"), ("Cache-Control", "max-age=86400")), CROSSDOMAIN)
         path = unquote(request.path)

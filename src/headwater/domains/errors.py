@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Final, Literal
 
 Code = Literal[
+    "Certificate.Duplicated",
+    "Certificate.InUse",
+    "Certificate.MissMatch",
+    "Certificate.NotFound",
     "ConfigAlreadyExists",
     "ConfigConflict",
     "ConfigNotFound",
@@ -26,10 +30,13 @@ Code = Literal[
     "EntityNotExist.RootDomain",
     "EntityNotExist.Ticket",
     "EntityNotExist.User",
+    "FreeCertificate.NotAvailable",
     "IllegalOperation",
     "InvalidAccountName.Malformed",
     "InvalidArgValue.Malformed",
     "InvalidCsv.Malformed",
+    "InvalidCertName.Malformed",
+    "InvalidCertType.ValueNotSupported",
     "InvalidDomain.NotFound",
     "InvalidDomainName.Malformed",
     "InvalidEndTime.Malformed",
@@ -43,6 +50,12 @@ Code = Literal[
     "InvalidPullDomain",
     "InvalidPushDomain",
     "InvalidResumeTime.Malformed",
+    "InvalidSSLPri.Malformed",
+    "InvalidSSLProtocol.ValueNotSupported",
+    "InvalidSSLPub.DomainMismatch",
+    "InvalidSSLPub.Expired",
+    "InvalidSSLPub.Malformed",
+    "InvalidSSLPub.Weak",
     "InvalidStartTime.Malformed",
     "InvalidTagKey.Malformed",
     "InvalidTagValue.Malformed",
@@ -53,6 +66,7 @@ Code = Literal[
     "PushDomainAlreadyMapped",
     "QuotaExceeded.AccessKey",
     "QuotaExceeded.Blacklist",
+    "QuotaExceeded.Certificate",
     "QuotaExceeded.Domain",
     "QuotaExceeded.Tag",
     "QuotaExceeded.Ticket",
@@ -61,13 +75,20 @@ Code = Literal[
     "ServiceBusy",
     "ServiceUnavailable",
     "SignInFailed",
+    "SSLPri.MissingParameter",
+    "SSLPub.MissingParameter",
 ]
 
 # Reference control-plane 1.7, 2.2, 3, 7.2 and 8. Ours, where the service's own code is not known: DomainMapping.NotFound,
 # DomainRegionMismatch, PushDomainAlreadyMapped, QuotaExceeded.Domain, InvalidFunctions.*, InvalidStartTime.*, InvalidEndTime.*,
 # InvalidTimeSpan, DomainOwnerConflict, QuotaExceeded.Ticket, QuotaIncrease.*, InvalidCsv.*, InvalidTicket.*, EntityNotExist.*
-# and what concerns accounts, their keys and the console's users, and tags.
+# and what concerns accounts, their keys and the console's users, and tags; of certificates all but Certificate.Duplicated,
+# Certificate.MissMatch, InvalidSSLProtocol.* and *.MissingParameter.
 _CATALOG: Final[dict[Code, tuple[int, str]]] = {
+    "Certificate.Duplicated": (400, "The certificate name is duplicated."),
+    "Certificate.InUse": (400, "The certificate is in use."),
+    "Certificate.MissMatch": (400, "The certificate is not match the private key."),
+    "Certificate.NotFound": (404, "The specified certificate does not exist."),
     "ConfigAlreadyExists": (400, "Config has already exist."),
     "ConfigConflict": (400, "The specified function conflicts with another function of the domain."),
     "ConfigNotFound": (404, "The specified configid does not exist."),
@@ -95,10 +116,13 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "EntityNotExist.RootDomain": (404, "Nobody has proved to own the specified root domain."),
     "EntityNotExist.Ticket": (404, "The specified ticket does not exist."),
     "EntityNotExist.User": (404, "The specified console user does not exist."),
+    "FreeCertificate.NotAvailable": (400, "Free certificates are not available."),
     "IllegalOperation": (403, "Illegal domain operate is not permitted."),
     "InvalidAccountName.Malformed": (400, "Specified parameter AccountName is not valid."),
     "InvalidArgValue.Malformed": (400, "The specified ArgValue is not valid."),
     "InvalidCsv.Malformed": (400, "The CSV file is not valid."),
+    "InvalidCertName.Malformed": (400, "Specified parameter CertName is not valid."),
+    "InvalidCertType.ValueNotSupported": (400, "The specified value of parameter CertType is not supported."),
     "InvalidDomain.NotFound": (404, "The domain provided does not exist in our records."),
     "InvalidDomainName.Malformed": (400, "The specific value of parameter DomainName is malformed."),
     "InvalidEndTime.Malformed": (400, "Specified parameter EndTime is not valid."),
@@ -112,6 +136,12 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "InvalidPullDomain": (400, "The PullDomain should be liveVideo type."),
     "InvalidPushDomain": (400, "The PushDomain should be liveEdge type."),
     "InvalidResumeTime.Malformed": (400, "Specified parameter ResumeTime is not valid."),
+    "InvalidSSLPri.Malformed": (400, "Specified parameter SSLPri is not valid."),
+    "InvalidSSLProtocol.ValueNotSupported": (400, "The specified value of parameter SSLProtocol is not supported."),
+    "InvalidSSLPub.DomainMismatch": (400, "The certificate does not match the domain."),
+    "InvalidSSLPub.Expired": (400, "The certificate is not valid at this time."),
+    "InvalidSSLPub.Malformed": (400, "Specified parameter SSLPub is not valid."),
+    "InvalidSSLPub.Weak": (400, "The certificate is too weak to be used."),
     "InvalidStartTime.Malformed": (400, "Specified parameter StartTime is not valid."),
     "InvalidTicket.Closed": (400, "The specified ticket has been answered or withdrawn already."),
     "InvalidTagKey.Malformed": (400, "The specified tag key is not valid."),
@@ -125,6 +155,7 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "PushDomainAlreadyMapped": (400, "The PushDomain is already mapped to a PullDomain."),
     "QuotaExceeded.AccessKey": (400, "The number of access keys has reached the limit of the account."),
     "QuotaExceeded.Blacklist": (400, "Exceed max blacklist count limit"),
+    "QuotaExceeded.Certificate": (400, "The number of certificates has reached the quota of the account."),
     "QuotaExceeded.Domain": (400, "The number of domains has reached the quota of the account."),
     "QuotaExceeded.Tag": (400, "A domain can have 20 tags."),
     "QuotaExceeded.Ticket": (400, "The number of open tickets has reached the limit of the account."),
@@ -136,6 +167,14 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "ServiceBusy": (403, "The specified domain is being configured; please try again later."),
     "ServiceUnavailable": (503, "The request has failed due to a temporary failure of the server."),
     "SignInFailed": (403, "The user name or the password is not right."),
+    "SSLPri.MissingParameter": (
+        400,
+        'An input parameter "SSLPri" that is mandatory for processing the request is not supplied.',
+    ),
+    "SSLPub.MissingParameter": (
+        400,
+        'An input parameter "SSLPub" that is mandatory for processing the request is not supplied.',
+    ),
 }
 
 

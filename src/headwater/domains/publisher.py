@@ -1,4 +1,4 @@
-"""Carries policies and bans from the database into the cluster's store, where media nodes watch them."""
+"""Carries policies, bans and certificates from the database into the cluster's store, where media nodes watch them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import cast
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from headwater.access.certificate import CERTIFICATE_PREFIX, DomainCertificate, certificate_key, encode_certificate
 from headwater.access.policy import BAN_PREFIX, POLICY_PREFIX, Ban, Policy, ban_key, encode, policy_key
 from headwater.cluster.interface import Cluster
 from headwater.domains.function_store import Row
@@ -17,9 +18,11 @@ from headwater.domains.policy import compile_policy
 from headwater.domains.rules import Protocol
 from headwater.store.database import Database
 from headwater.store.models import (
+    Certificate,
     Domain,
     DomainDelay,
     DomainFunction,
+    DomainHttps,
     DomainMapping,
     PlayMapping,
     StagedFunction,
@@ -63,11 +66,21 @@ class Publisher:
             for stream, ban in now.items():
                 await self._set(ban_key(*stream), None if ban is None else encode(_ban(ban)))
 
+    async def certificates(self, names: Iterable[str]) -> None:
+        """Put the certificates of these domains, or remove them if there are none."""
+        async with self._lock:
+            async with self._database.read() as session:
+                now = {name: await _find_certificate(session, name) for name in names}
+            for name, certificate in now.items():
+                await self._set(certificate_key(name), None if certificate is None else encode_certificate(certificate))
+
     async def everything(self, now_s: float) -> None:
-        """Put all policies and all bans that still hold, and remove every other key of theirs."""
+        """Put all policies, certificates and bans that still hold, and remove every other key of theirs."""
         async with self._lock:
             stale = {
-                entry.key: entry.value for prefix in (POLICY_PREFIX, BAN_PREFIX) for entry in await self._cluster.list(prefix)
+                entry.key: entry.value
+                for prefix in (POLICY_PREFIX, BAN_PREFIX, CERTIFICATE_PREFIX)
+                for entry in await self._cluster.list(prefix)
             }
             async for key, value in self._truth(now_s):
                 if stale.pop(key, None) != value:
@@ -92,6 +105,17 @@ class Publisher:
             bans = (await session.scalars(select(StreamBan).where(StreamBan.until_s > now_s))).all()
         for ban in bans:
             yield ban_key(ban.domain, ban.app, ban.stream), encode(_ban(ban))
+        last = ""
+        while True:
+            async with self._database.read() as session:
+                found = _CERTIFICATES.where(DomainHttps.domain > last).order_by(DomainHttps.domain).limit(READ_AT_ONCE)
+                rows = (await session.execute(found)).all()
+            for https, kept in rows:
+                if (certificate := _certificate(https, kept)) is not None:
+                    yield certificate_key(https.domain), encode_certificate(certificate)
+            if len(rows) < READ_AT_ONCE:
+                break
+            last = rows[-1][0].domain
 
     async def _set(self, key: str, value: bytes | None) -> None:
         if value is None:
@@ -131,6 +155,21 @@ async def _functions(session: AsyncSession, table: type[Row], names: list[str]) 
     for row in await session.scalars(select(table).where(table.domain.in_(names)).order_by(table.id)):
         found[row.domain].append(FunctionSetting(row.function, decode_args(row.args), row.id))
     return found
+
+
+_CERTIFICATES = select(DomainHttps, Certificate).outerjoin(Certificate, Certificate.id == DomainHttps.certificate)
+
+
+async def _find_certificate(session: AsyncSession, name: str) -> DomainCertificate | None:
+    row = (await session.execute(_CERTIFICATES.where(DomainHttps.domain == name))).first()
+    return None if row is None else _certificate(*row)
+
+
+def _certificate(https: DomainHttps, kept: Certificate | None) -> DomainCertificate | None:
+    """None: the domain has none of its own, and the operator's is used."""
+    if not https.enabled:
+        return DomainCertificate(enabled=False)
+    return None if kept is None else DomainCertificate(chain=kept.chain, key=kept.key)
 
 
 def _ban(row: StreamBan) -> Ban:

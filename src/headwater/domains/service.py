@@ -17,6 +17,7 @@ from headwater.access.names import is_name
 from headwater.access.policy import DomainType
 from headwater.cluster.interface import Cluster
 from headwater.domains import bindings, function_store, functions, quota, rules
+from headwater.domains.certificates import forget_unused
 from headwater.domains.claims import check_claims
 from headwater.domains.errors import DomainError, error, invalid
 from headwater.domains.filings import FilingCheck, FilingService
@@ -202,9 +203,11 @@ class DomainService:
             bans = (await change.session.scalars(select(StreamBan).where(StreamBan.domain == domain.name))).all()
             change.before = _record(domain)
             await change.session.execute(delete(Domain).where(Domain.name == domain.name))  # the rest follows by foreign keys
+            await forget_unused(change.session, account_id)
             await quota.count(change.session, account_id, -1)
         await self.publisher.policies([domain.name, *others])
         await self.publisher.bans([(ban.domain, ban.app, ban.stream) for ban in bans])
+        await self.publisher.certificates([domain.name])
 
     async def start(self, account_id: str, name: str, *, actor: Actor) -> None:
         """Put a domain online (StartLiveDomain). Raises ServiceBusy, Domain.BeianInvalid, ServiceUnavailable."""

@@ -11,6 +11,7 @@ from headwater.cluster.nodes import NodeList
 from headwater.domains.accounts import AccountService
 from headwater.domains.audit import AuditService
 from headwater.domains.bindings import BindingService
+from headwater.domains.certificates import CertificateService
 from headwater.domains.claims import ClaimService
 from headwater.domains.filings import FilingService
 from headwater.domains.ownership import OwnershipService
@@ -35,6 +36,7 @@ class Services:
     staging: StagingService
     streams: StreamService
     tags: TagService
+    certificates: CertificateService
     usage: UsageService
     bindings: BindingService
     ownership: OwnershipService
@@ -79,4 +81,5 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         users=UserService(database, clock),
         audit=AuditService(database),
         nodes=NodeList(cluster),
+        certificates=CertificateService(database, domains.publisher, settings.acme, clock),
     )

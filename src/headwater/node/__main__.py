@@ -9,6 +9,7 @@ import msgspec
 import uvloop
 
 from headwater.node import worker
+from headwater.node.certificates import report_unraisable
 from headwater.node.config import WorkerConfig
 from headwater.observe import log
 
@@ -18,6 +19,7 @@ def main() -> int:
     line = sys.stdin.readline()
     config = msgspec.json.decode(line, type=WorkerConfig)
     log.configure(config.settings.log.format, config.settings.log.level, process=f"worker-{config.index}")
+    sys.unraisablehook = report_unraisable
     # Viewers and tags are many, long-lived and free of cycles: looking through them for garbage would only cost.
     gc.collect()
     gc.freeze()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -19,6 +18,7 @@ import msgspec
 import structlog
 
 from headwater.access import policy as policies
+from headwater.access.certificate import CERTIFICATE_PREFIX, HTTP_CHALLENGE_PREFIX
 from headwater.access.client import Doors
 from headwater.access.places import Places
 from headwater.access.presence import STREAM_PREFIX
@@ -33,6 +33,7 @@ from headwater.live.hub import Hub
 from headwater.live.stream import LiveStream, StreamKey
 from headwater.node.admission import Admission, Reading
 from headwater.node.announcer import Announcer
+from headwater.node.certificates import Certificates
 from headwater.node.config import WORKER_PREFIX, WorkerConfig, WorkerPresence
 from headwater.node.connections import Connections
 from headwater.node.files import files_max, open_files
@@ -102,6 +103,7 @@ class Node:
             fetch=self.relay.fetch,
             ask_home=self.relay.ask_home,
         )
+        self.certificates = Certificates(config.tls_certificate, config.tls_key)
         self.failed: asyncio.Future[None] = loop.create_future()
         self._announcer: Announcer | None = None
         self._servers: list[asyncio.Server] = []
@@ -121,6 +123,8 @@ class Node:
             self._follow(policies.BAN_PREFIX, self._ban),
             self._follow(STREAM_PREFIX, self.relay.directory.stream_changed, rules=False),
             self._follow(WORKER_PREFIX, self.relay.directory.worker_changed, rules=False),
+            self._follow(CERTIFICATE_PREFIX, self.certificates.changed, rules=False),
+            self._follow(HTTP_CHALLENGE_PREFIX, self.http.challenges.changed, rules=False),
         )
         self._own(self._kicks(self.cluster.subscribe(policies.KICK_SUBJECT)))
         await self._listen()
@@ -153,7 +157,6 @@ class Node:
         self.places.close()
 
     async def _listen(self) -> None:
-        tls: ssl.SSLContext | None = None
         listen = self.settings.listen
         kinds: tuple[tuple[str, type[RtmpConnection] | type[HttpConnection]], ...] = (
             ("rtmp", RtmpConnection),
@@ -166,12 +169,10 @@ class Node:
             if address is None:
                 continue
             secure = name.endswith("s")
-            if secure and tls is None:
-                tls = _tls_context(self.config)
             server = await self.loop.create_server(
                 _factory(kind, self, name),
                 *address,
-                ssl=tls if secure else None,
+                ssl=self.certificates.context if secure else None,
                 ssl_handshake_timeout=self.settings.limits.first_packet_s if secure else None,
                 reuse_port=True,
                 backlog=BACKLOG,
@@ -318,13 +319,6 @@ def _web_ports(listen: Listen) -> dict[str, int]:
 
 def _keep_to_us(path: str) -> None:
     Path(path).chmod(0o600)
-
-
-def _tls_context(config: WorkerConfig) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(config.tls_certificate, config.tls_key)
-    return context
 
 
 async def run(config: WorkerConfig) -> None:

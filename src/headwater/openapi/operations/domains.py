@@ -133,7 +133,7 @@ async def describe_live_user_domains(call: Call, request: DescribeLiveUserDomain
 
 
 class DescribeLiveDomainDetail(Request):
-    """One domain. It has no certificate of its own yet, hence SSLProtocol `off`."""
+    """One domain. SSLPub is its certificate as PEM while HTTPS is on."""
 
     domain_name: str
 
@@ -141,9 +141,11 @@ class DescribeLiveDomainDetail(Request):
 @operation(DescribeLiveDomainDetail)
 async def describe_live_domain_detail(call: Call, request: DescribeLiveDomainDetail) -> Fields:
     domain = await call.services.domains.detail(call.account, request.domain_name)
+    https = await call.services.certificates.https(call.account, request.domain_name)
+    certificate = https.certificate if https.enabled else None
     return {
         "DomainDetail": {
-            "CertName": "",
+            "CertName": certificate.name if certificate else "",
             "Cname": domain.cname,
             "Description": domain.description,
             "DomainName": domain.name,
@@ -153,8 +155,8 @@ async def describe_live_domain_detail(call: Call, request: DescribeLiveDomainDet
             "LiveDomainType": domain.type,
             "Region": domain.region,
             "ResourceGroupId": domain.resource_group_id,
-            "SSLProtocol": "off",
-            "SSLPub": "",
+            "SSLProtocol": "on" if https.enabled else "off",
+            "SSLPub": certificate.chain if certificate else "",
             "Scope": domain.scope,
         }
     }

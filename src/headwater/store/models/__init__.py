@@ -1,5 +1,6 @@
 """The tables, by subject; this is where the rest of the house imports them from."""
 
+from headwater.store.models.certificates import AcmeAccount, Certificate, CertificateOrder, DomainHttps
 from headwater.store.models.configs import DualStreamChange, DualStreamDomain, DualStreamMode, StagedFunction, StreamBlock
 from headwater.store.models.console import ConsoleSession, ConsoleUser
 from headwater.store.models.core import (
@@ -30,15 +31,19 @@ from headwater.store.models.usage import UsagePoint
 __all__ = [
     "AccessKey",
     "Account",
+    "AcmeAccount",
     "ApiNonce",
     "AuditEntry",
     "Base",
+    "Certificate",
+    "CertificateOrder",
     "ConsoleSession",
     "ConsoleUser",
     "Domain",
     "DomainCount",
     "DomainDelay",
     "DomainFunction",
+    "DomainHttps",
     "DomainMapping",
     "DomainRoot",
     "DomainTag",
