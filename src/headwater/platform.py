@@ -46,6 +46,7 @@ from headwater.node.config import WORKER_PREFIX, WorkerConfig
 from headwater.observe import exposition
 from headwater.observe.machine import MachineLoad
 from headwater.observe.usage import Read, UsageCollector, worker_usage
+from headwater.openapi.http import BoundedHttp
 from headwater.settings import Listen, Settings, listen_address
 from headwater.store.crypto import SecretsError
 from headwater.store.database import Actor, Database, DatabaseUnusableError
@@ -183,7 +184,7 @@ class Platform:
         for name, app in (
             ("metrics", exposition.create_app(sources)),
             ("console", headwater.console.app.create_app(self.services, settings)),
-            ("api", headwater.openapi.app.create_app(self.services)),
+            ("api", headwater.openapi.app.create_app(self.services, limits_scale=settings.api.limits_scale)),
         ):
             address = listen_address(getattr(settings.listen, name))
             if address is not None:
@@ -354,6 +355,7 @@ async def _web(name: str, app: ASGIApp, address: tuple[str, int]) -> AsyncIterat
     """An app on its port, answering once this is entered; at the end it takes no more and finishes what it has."""
     config = uvicorn.Config(
         app,
+        http=BoundedHttp,
         lifespan="off",
         log_config=None,
         access_log=False,

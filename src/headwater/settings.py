@@ -286,6 +286,16 @@ class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     proxies: tuple[str, ...] = ()
 
 
+class Api(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The API.
+
+    limits_scale: multiplies the documented number of calls that an account may make of each operation in a second or minute; 0
+        lifts these limits. They keep one account from taking the API from the others.
+    """
+
+    limits_scale: NotNegative = 1.0
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration of one node.
 
@@ -313,6 +323,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     node: Node = Node()
     places: Places = Places()
     usage: Usage = Usage()
+    api: Api = Api()
     console: Console = Console()
 
 
