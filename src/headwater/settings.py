@@ -250,10 +250,13 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         default, because anybody can send these headers.
     staging_addresses: our own IP addresses by which staged domain configurations are tried
         ([docs/domain-functions.md](docs/domain-functions.md)); everybody else gets the production ones.
+    private_auth_servers: customers' remote authentication servers may have addresses that are not public. Off, so that
+        nobody reaches into the operator's network by naming one.
     """
 
     trusted_proxies: tuple[str, ...] = ()
     staging_addresses: tuple[str, ...] = ()
+    private_auth_servers: bool = False
 
 
 class Places(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
