@@ -89,8 +89,10 @@ async def test_a_list_is_imported_and_may_be_imported_again(world: World) -> Non
         ("name,service,account\na.com,vod,\n\nb.com,tv,\n", "Line 4: Specified parameter Service is not valid."),
         (
             "name,service,account\n*.com,vod,\nb.com\n",
-            "Line 2: The specific value of parameter DomainName is malformed. "
-            "Line 3: Specified parameter Service is not valid.",
+            (
+                "Line 2: The specific value of parameter DomainName is malformed. "
+                "Line 3: Specified parameter Service is not valid."
+            ),
         ),
         ('name,service,account\n"a.com,vod,\n', "Line 1: unexpected end of data."),
     ],
