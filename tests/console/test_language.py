@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from jinja2 import nodes
 
-from headwater.console import app
+from headwater.console import app, function_forms
 from headwater.console.language import LANGUAGES, catalogue, negotiate
 from headwater.console.navigation import GROUPS
 from headwater.console.pages import domain
@@ -36,6 +36,7 @@ def texts_in_code() -> set[str]:
     """Every text that a page says, and the tables whose texts the templates translate."""
     found = {text for group in GROUPS for text in (group.title, *(item.text for item in group.items)) if text}
     found |= {text for _, text, _ in domain.TABS}
+    found |= set(function_forms.texts())
     for file in SOURCES.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("say", "done"):

@@ -20,7 +20,20 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from headwater.console import language, security
 from headwater.console.forms import FormError, read_form
 from headwater.console.limiter import SignInLimiter
-from headwater.console.pages import accounts, add, audit, domain, domains, registers, signin, tickets
+from headwater.console.pages import (
+    accounts,
+    add,
+    audit,
+    certificate,
+    domain,
+    domains,
+    functions,
+    nodes,
+    registers,
+    signin,
+    tickets,
+    usage,
+)
 from headwater.console.render import STATIC, Pages
 from headwater.console.visit import ActingAccountNeededError, Console, Visit
 from headwater.domains.errors import DomainError
@@ -74,6 +87,9 @@ def create_app(services: Services, settings: Settings, clock: Callable[[], float
         *page("/domains/{name}/binding", domain.binding, post=domain.bind),
         *page("/domains/{name}/urls", domain.urls),
         *page("/domains/{name}/qr", domain.qr),
+        *page("/domains/{name}/access", functions.show, post=functions.change),
+        *page("/domains/{name}/certificate", certificate.show, post=certificate.change),
+        *page("/domains/{name}/usage", usage.show),
         *page("/domains/{name}/delay", domain.delay, post=domain.set_delay),
         *page("/tickets", tickets.show),
         *page("/tickets/new", tickets.new, post=tickets.open_),
@@ -86,6 +102,7 @@ def create_app(services: Services, settings: Settings, clock: Callable[[], float
         *action("/accounts/{id}/users", accounts.create_user, access="operator"),
         *page("/users", accounts.users, access="operator", post=accounts.create_operator),
         *action("/users/{user}", accounts.change_user, access="operator"),
+        *page("/nodes", nodes.show, access="operator"),
         *page("/audit", audit.show),
     ]
     app: ASGIApp = Starlette(routes=routes, exception_handlers={HTTPException: _missing(console)})

@@ -41,6 +41,7 @@ GROUPS = (
         (
             Item("/accounts", "Accounts", "accounts", operator=True),
             Item("/users", "Operators and users", "users", operator=True),
+            Item("/nodes", "Nodes", "nodes", operator=True),
             Item("/audit", "Audit log", "audit"),
         ),
     ),

@@ -34,7 +34,10 @@ class Pages:
             lstrip_blocks=True,
         )
         self.environment.globals.update(asset=self.asset, LANGUAGES=LANGUAGES, LANGUAGE_NAMES=NAMES)
-        self.environment.filters.update(time=when, day=day, bits=bits, count=count, breakable=breakable)
+        self.environment.filters.update(
+            time=when, day=day, bits=bits, count=count, breakable=breakable, size=size, clock=clock, short_day=short_day
+        )
+        self.environment.tests["contains_type"] = lambda types, wanted: wanted in types
 
     def asset(self, path: str) -> str:
         """The address of a static file."""
@@ -71,6 +74,25 @@ def bits(value: float) -> str:
             return f"{value:.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}"
         value /= 1000
     raise AssertionError
+
+
+def size(value: float) -> str:
+    """An amount of data for people."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            return f"{value:.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}"
+        value /= 1000
+    raise AssertionError
+
+
+def clock(time_s: float) -> str:
+    """The hour and minute of a time, in UTC."""
+    return format_time(time_s)[11:16]
+
+
+def short_day(time_s: float) -> str:
+    """The month and day of a time, in UTC."""
+    return format_time(time_s)[5:10]
 
 
 def count(value: float) -> str:

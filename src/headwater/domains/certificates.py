@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, cast, get_args
 
 import msgspec
@@ -359,6 +359,12 @@ class CertificateService:
         """HTTPS of one domain, with its certificate and how far a free one is (DescribeLiveDomainCertificateInfo)."""
         async with self._database.read() as session:
             return await self._https(session, await owned_domain(session, account_id, domain))
+
+    async def enabled_among(self, domains: Sequence[str]) -> frozenset[str]:
+        """Those of some domains that have HTTPS on, for a list of domains; whose they are is the caller's business."""
+        wanted = select(DomainHttps.domain).where(DomainHttps.domain.in_(domains), DomainHttps.enabled.is_(True))
+        async with self._database.read() as session:
+            return frozenset(await session.scalars(wanted))
 
     async def certificates(self, account_id: str, covering: str = "") -> list[CertificateRecord]:
         """The certificates that the account keeps, newest first; only those good for one domain, if it is named."""

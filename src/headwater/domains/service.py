@@ -337,6 +337,19 @@ class DomainService:
             change.before = before
         await self.publisher.policies(domains)
 
+    async def delete_function(self, account_id: str, name: str, config_id: int, *, actor: Actor) -> None:
+        """Remove one record of a function from a domain. Raises ConfigNotFound."""
+        object_, now_s = name.lower(), self._clock()
+        async with self._database.change(account_id, actor, "DeleteLiveSpecificConfig", object_, now_s) as change:
+            domain = await owned_domain(change.session, account_id, name)
+            row = await change.session.get(DomainFunction, config_id)
+            if row is None or row.domain != domain.name:
+                raise error("ConfigNotFound")
+            change.before = function_store.record(row)
+            await change.session.delete(row)
+            domain.modified_s = now_s
+        await self.publisher.policies([domain.name])
+
     # Delays
 
     async def set_delay(

@@ -21,7 +21,10 @@ TABS = (
     ("", "Overview", BOTH),
     ("/binding", "Binding", BOTH),
     ("/urls", "URL generator", BOTH),
+    ("/access", "Access control", BOTH),
+    ("/certificate", "Certificate", BOTH),
     ("/delay", "Delay", ("liveVideo",)),
+    ("/usage", "Usage", BOTH),
 )
 """Path below the domain's, text, and the types of domains that have this page."""
 
@@ -32,13 +35,14 @@ OFFERED = 200
 
 async def overview(visit: Visit) -> Response:
     """The basics."""
-    account, domain = await _domain(visit)
-    return await _render(visit, "domain.html", account, domain)
+    account, domain = await shown_domain(visit)
+    tags = (await visit.services.tags.tags_of(account, [domain.name])).get(domain.name, {})
+    return await page(visit, "domain.html", account, domain, tags=tags)
 
 
 async def status(visit: Visit) -> Response:
     """Start, stop or delete the domain."""
-    account, domain = await _domain(visit)
+    account, domain = await shown_domain(visit)
     services, what = visit.services.domains, visit.form.get("what")
     match what:
         case "start":
@@ -54,6 +58,11 @@ async def status(visit: Visit) -> Response:
         case "scope":
             await services.set_scope(account, domain.name, visit.form.get("scope"), actor=visit.actor)
             visit.done("The edge group was changed.")
+        case "tag":
+            tag = (visit.form.get("key"), visit.form.get("value"))
+            await visit.services.tags.tag(account, [domain.name], [tag], actor=visit.actor)
+        case "untag":
+            await visit.services.tags.untag(account, [domain.name], [visit.form.get("key")], actor=visit.actor)
         case _:
             visit.failed(visit.say("Nothing was changed."))
     return visit.back(f"/domains/{domain.name}")
@@ -61,13 +70,13 @@ async def status(visit: Visit) -> Response:
 
 async def cname(visit: Visit) -> Response:
     """The step in which the domain is pointed at us."""
-    account, domain = await _domain(visit)
-    return await _render(visit, "cname.html", account, domain, state=None)
+    account, domain = await shown_domain(visit)
+    return await page(visit, "cname.html", account, domain, state=None)
 
 
 async def binding(visit: Visit) -> Response:
     """What the domain is bound to, and what it could be bound to."""
-    account, domain = await _domain(visit)
+    account, domain = await shown_domain(visit)
     related = await visit.services.bindings.mappings(account, domain.name)
     kinds = {kind for _, kind in related}
     taken = {domain.name, *(name for name, _ in related)}
@@ -78,7 +87,7 @@ async def binding(visit: Visit) -> Response:
         return [item.name for item in page.items if item.name not in taken]
 
     sub = domain.type == "liveVideo" and bool(main)
-    return await _render(
+    return await page(
         visit,
         "binding.html",
         account,
@@ -95,7 +104,7 @@ async def binding(visit: Visit) -> Response:
 
 async def bind(visit: Visit) -> Response:
     """Bind or unbind two domains. what: `ingest`, `sub` or `main` with the other domain, or the same with `un` before it."""
-    account, domain = await _domain(visit)
+    account, domain = await shown_domain(visit)
     other, services, what = visit.form.get("other"), visit.services.bindings, visit.form.get("what")
     edge = domain.type == "liveEdge"
     match what.removeprefix("un"):
@@ -125,7 +134,7 @@ async def bind(visit: Visit) -> Response:
 
 async def urls(visit: Visit) -> Response:
     """The generator of ready URLs."""
-    account, domain = await _domain(visit)
+    account, domain = await shown_domain(visit)
     app, stream, made, problem = visit.query.get("app") or "live", visit.query.get("stream") or "stream", None, ""
     named = await asyncio.to_thread(resolves, domain.name)
     try:
@@ -133,12 +142,12 @@ async def urls(visit: Visit) -> Response:
     except DomainError as fault:
         unbound = visit.say("Bind this ingest domain to a streaming domain first.")
         problem = unbound if fault.code == "IllegalOperation" else visit.explain(fault)
-    return await _render(visit, "urls.html", account, domain, app=app, stream=stream, made=made, problem=problem, named=named)
+    return await page(visit, "urls.html", account, domain, app=app, stream=stream, made=made, problem=problem, named=named)
 
 
 async def qr(visit: Visit) -> Response:
     """The QR code of one play URL, for a phone."""
-    account, domain = await _domain(visit)
+    account, domain = await shown_domain(visit)
     query = visit.query
     named = await asyncio.to_thread(resolves, domain.name)
     made = await _urls(visit, account, domain, query.get("app"), query.get("stream"), named)
@@ -156,16 +165,16 @@ async def _urls(visit: Visit, account: str, domain: DomainRecord, app: str, stre
 
 async def delay(visit: Visit) -> Response:
     """The delay of each protocol."""
-    account, domain = await _domain(visit)
+    account, domain = await shown_domain(visit)
     delays = await visit.services.domains.delays(account, domain.name)
-    return await _render(
+    return await page(
         visit, "delay.html", account, domain, delays=delays, levels=rules.LEVELS_S, longest=rules.DELAY_MAX_S, default=Latency()
     )
 
 
 async def set_delay(visit: Visit) -> Response:
     """Set the delays that were chosen."""
-    account, domain = await _domain(visit)
+    account, domain = await shown_domain(visit)
     choices: dict[str, Any] = {}
     for protocol in ("rtmp", "flv", "hls"):
         level = visit.form.get(protocol)
@@ -179,15 +188,19 @@ async def set_delay(visit: Visit) -> Response:
     return visit.go(f"/domains/{domain.name}/delay")
 
 
-async def _domain(visit: Visit) -> tuple[str, DomainRecord]:
+async def shown_domain(visit: Visit) -> tuple[str, DomainRecord]:
+    """The account to act for, and the domain that the address names. Raises InvalidDomain.NotFound."""
     account = await visit.account_of(visit.path("name"))
     return account, await visit.services.domains.detail(account, visit.path("name"))
 
 
-async def _render(visit: Visit, template: str, account: str, domain: DomainRecord, **values: Any) -> Response:
+async def page(
+    visit: Visit, template: str, account: str, domain: DomainRecord, *, status: int = 200, **values: Any
+) -> Response:
+    """One of the domain's pages."""
     owner = None if visit.account else await visit.services.accounts.account(account)
     related = await visit.services.bindings.mappings(account, domain.name)
-    return visit.render(template, domain=domain, owner=owner, related=related, tabs=TABS, **values)
+    return visit.render(template, status, domain=domain, owner=owner, related=related, tabs=TABS, **values)
 
 
 def _qr(url: str) -> Markup:

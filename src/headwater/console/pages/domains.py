@@ -23,13 +23,15 @@ async def show(visit: Visit) -> Response:
     size = query.number("size")
     size = size if size in PAGE_SIZES else PAGE_SIZES[0]
     number = max(query.number("page") or 1, 1)
-    filters = {name: query.get(name) for name in ("q", "type", "status", "region")}
+    filters = {name: query.get(name) for name in ("q", "type", "status", "region", "tag")}
+    key, _, value = filters["tag"].partition("=")
     listed = await visit.services.domains.list_domains(
         visit.account,
         search=filters["q"],
         type_=filters["type"],
         status=filters["status"],
         region=filters["region"],
+        tags=[(key, value)] if key else (),
         page_number=number,
         page_size=size,
     )
@@ -47,6 +49,8 @@ async def show(visit: Visit) -> Response:
         link=lambda page: "/domains?" + urlencode({**kept, "page": page, "size": size}),
         regions=visit.console.settings.domains.regions,
         accounts=accounts,
+        https=await visit.services.certificates.enabled_among([item.name for item in listed.items]),
+        tags=await visit.services.tags.all_tags(visit.account) if visit.account else {},
     )
 
 

@@ -32,6 +32,11 @@ async function copy(button) {
   }, 1500);
 }
 
+function newKey() {
+  const letters = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"; // 57: the bias of one random word each is nil
+  return [...crypto.getRandomValues(new Uint32Array(32))].map((word) => letters[word % letters.length]).join("");
+}
+
 function confirmed(form, submitter) {
   const dialog = element("confirm");
   const text = submitter?.dataset.ask ?? form.dataset.confirmText;
@@ -68,8 +73,9 @@ function localTimes(root) {
 }
 
 document.addEventListener("click", (event) => {
-  const target = event.target.closest("[data-copy], [data-dismiss], [data-toggle]");
+  const target = event.target.closest("[data-copy], [data-dismiss], [data-toggle], [data-new-key]");
   if (target?.dataset.copy !== undefined) copy(target);
+  if (target?.dataset.newKey !== undefined) element(target.dataset.newKey).value = newKey();
   if (target?.dataset.dismiss !== undefined) target.parentElement.remove();
   if (target?.dataset.toggle !== undefined) {
     const open = element(target.dataset.toggle).classList.toggle("open");
@@ -125,3 +131,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   if (event.detail.xhr.status >= 400 && event.detail.xhr.status < 500) event.detail.shouldSwap = true;
 });
 localTimes(document);
+if (location.hash) {
+  const shown = document.getElementById(location.hash.slice(1));
+  if (shown instanceof HTMLDetailsElement) shown.open = true;
+}
