@@ -25,8 +25,8 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """The real program with its defaults, one for each test process. Tests that stop it make their own."""
-    with running() as server:
+    """The real program with two media workers, one for each test process. Tests that stop it make their own."""
+    with running({"workers": "2"}) as server:
         yield server
 
 

@@ -281,3 +281,42 @@ async def test_audio_alone_is_a_stream_too(hub: Hub) -> None:
     for ms in range(0, 3000, 20):
         push.stream.write(AUDIO, ms, SOUND)
     assert Player(push.stream).of(SOUND)[0] == 2000
+
+
+async def test_a_name_is_handed_over_to_another_worker_under_the_same_rules(hub: Hub, clock: SimpleNamespace) -> None:
+    push = Push(hub).start()
+    player = Player(push.stream)
+    push.last_data_at = clock.now
+    with pytest.raises(Undecided):
+        hub.hand_over(KEY, "other", takeover=False, asked_at=push.last_data_at)
+    with pytest.raises(Busy):
+        hub.hand_over(KEY, "other", takeover=False, asked_at=push.last_data_at - 1)
+    hub.hand_over(KEY, "other", takeover=True, asked_at=push.last_data_at)
+    assert push.cut_for == "another publisher took over"
+    assert hub.streams[KEY].publisher is None
+    assert player.ended_for is None
+
+
+async def test_a_stream_that_is_pulled_gives_way_to_a_publisher_of_its_own(hub: Hub, clock: SimpleNamespace) -> None:
+    relay = Push(hub, "relay")
+    relay.remote = True
+    relay.clock = 50_000
+    relay.start().frames(10)
+    player = Player(relay.stream)
+    assert player.of(KEY_FRAME) == [50_000]  # the times are the other worker's
+    push = Push(hub).start()
+    assert relay.cut_for is not None
+    push.frames(10)
+    push.stream.flush()
+    assert player.of(KEY_FRAME) == [50_000, 50_000 + 9 * 40 + 40]
+    assert not push.stream.replica
+
+
+async def test_a_pulled_stream_is_not_ended_for_its_silence_nor_packed_as_hls(hub: Hub, clock: SimpleNamespace) -> None:
+    relay = Push(hub, "relay")
+    relay.remote = True
+    relay.start().frames(3)
+    relay.last_data_at = clock.now - 1000
+    hub.sweep()
+    assert relay.cut_for is None
+    assert hub.hls(KEY) is None

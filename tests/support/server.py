@@ -30,7 +30,7 @@ DEFAULTS = {
     "log.format": "json",
     "domains.quota": "100000",
     "drain_s": "1",
-    "workers": os.environ.get("TEST_WORKERS", "1"),
+    "workers": "1",
     "limits.unknown_stream_wait_s": "0.2",
 }
 """Every test makes its own domains, so the account's quota is lifted; connections left open must not hold up the end. Tests say

@@ -11,6 +11,7 @@ class StreamPresence(msgspec.Struct, frozen=True, omit_defaults=True):
     """One stream that is being published now.
 
     session: id of the publisher's session; a new push of the same name has a new one. Times are unix seconds.
+    hls_number: the number that the next HLS segment will have, 0 if none was packed.
     data rates are kbit/s over the last seconds; codec ids are FLV's (7 is AVC, 12 is HEVC, 10 is AAC), 0 when unknown.
     """
 
@@ -25,6 +26,7 @@ class StreamPresence(msgspec.Struct, frozen=True, omit_defaults=True):
     server_ip: str
     node: str
     worker: int
+    hls_number: int = 0
     width: int = 0
     height: int = 0
     frame_rate: int = 0

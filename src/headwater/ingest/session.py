@@ -108,8 +108,8 @@ class PublishSession:
 class Names(Protocol):
     """Who has which stream names, beyond this worker."""
 
-    def claim(self, key: StreamKey, session: str, asked_at: float, *, takeover: bool) -> bool:
-        """Make sure that no other worker has the publisher of this name; True if one had it a moment ago.
+    def claim(self, key: StreamKey, session: str, asked_at: float, *, takeover: bool) -> int:
+        """Make sure that no other worker has the publisher of this name. Returns the number with which HLS must go on, or 0.
 
         Raises Busy, or Undecided while that is asked.
         """
@@ -153,9 +153,9 @@ class Ingest:
             key = StreamKey(verdict.domain, request.app, request.stream)
             policy = verdict.stream_policy
             try:
-                moved = self._names.claim(key, session_id, asked_at, takeover=policy.session.on_conflict == "takeover")
+                hls_number = self._names.claim(key, session_id, asked_at, takeover=policy.session.on_conflict == "takeover")
                 session.stream = self._hub.publish(key, session, policy.session, policy.latency.hls_delay_s, asked_at)
-                session.stream.packed_before |= moved
+                session.stream.continue_hls(hls_number)
             except Busy as busy:
                 verdict = refuse("busy", str(busy))
             else:

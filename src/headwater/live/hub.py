@@ -45,7 +45,7 @@ class Hub:
 
     ring_seconds, ring_bytes: size of each stream's ring. takeover_after_s: a publisher silent for so long may be replaced.
     silence_s: a publisher silent for so long is ended. stalled_s: a viewer who takes nothing for so long is ended.
-    on_change: told when a stream gets or loses its publisher (for the announcement in the cluster).
+    on_change: told when a stream gets or loses its publisher, or its HLS begins (for the announcement in the cluster).
     """
 
     def __init__(
@@ -174,7 +174,11 @@ class Hub:
         """The HLS output of a stream that is live, or that has ended a moment ago."""
         stream = self.streams.get(key)
         if stream is not None and not stream.replica:
-            return stream.playlist_source(time.time())
+            begun = stream.hls is None
+            output = stream.playlist_source(time.time())
+            if begun:
+                self.on_change(stream)
+            return output
         tail = self._tails.get(key)
         return tail[0] if tail is not None else None
 

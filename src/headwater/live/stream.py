@@ -232,6 +232,11 @@ class LiveStream:
             self.hls.flush(self.headers)
         return self.hls
 
+    def continue_hls(self, number: int) -> None:
+        """HLS of this stream was packed elsewhere before: the next packaging has at least this number. 0 if it was not."""
+        self.next_hls_number = max(self.next_hls_number, number)
+        self.packed_before |= number > 0
+
     def drop_hls(self) -> None:
         """Stop packaging HLS and forget the segments; a later request begins anew and the numbers go on."""
         if self.hls is not None:

@@ -167,6 +167,7 @@ class Announcer:
             server_ip=request.server,
             node=self._config.node,
             worker=self._config.index,
+            hls_number=stream.hls.next_number if stream.hls is not None else stream.next_hls_number,
             width=width,
             height=height,
             frame_rate=rates.frame_rate,

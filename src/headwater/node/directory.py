@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -12,6 +13,14 @@ from headwater.node.config import WORKER_PREFIX, WorkerPresence
 
 REMEMBERED_S = 30.0
 """How long it is known which worker had a stream last: its viewers may still wait there, and its last HLS segments stay."""
+
+
+HLS_NUMBERS_APART = 64
+"""A worker that packs HLS of a stream which another one has packed leaves out so many numbers: those of the segments that the
+other one packed after it had told its number. That happens every 5 s (node.announcer), and a segment lasts a second or more."""
+
+NUMBER_KEPT_S = 120
+"""The number of a stream that has ended is forgotten once the clock, where numbers come from otherwise, is so far ahead."""
 
 
 class Directory:
@@ -28,6 +37,7 @@ class Directory:
         self._owners: dict[StreamKey, int] = {}
         self._last: dict[StreamKey, tuple[int, float]] = {}
         self._sockets: dict[int, str] = {}
+        self._hls_numbers: dict[StreamKey, int] = {}
 
     def elsewhere(self, key: StreamKey) -> int | None:
         """The other worker to which the publisher of a stream is connected; None if there is none."""
@@ -45,6 +55,11 @@ class Directory:
         """The other worker that had a stream before its present one; None if that was long ago."""
         index = self._last.get(key, (None, 0))[0]
         return index if index not in (self._index, self._owners.get(key)) else None
+
+    def hls_number(self, key: StreamKey) -> int:
+        """The number with which a new HLS packaging of a stream must at least begin; 0 if none is known."""
+        number = self._hls_numbers.get(key, 0)
+        return number + HLS_NUMBERS_APART if number else 0
 
     def forget(self, key: StreamKey) -> None:
         """The worker that had a stream last says that it is gone."""
@@ -71,6 +86,8 @@ class Directory:
             if told.node != self._node:
                 return
             now = self._owners[stream] = told.worker
+            if told.hls_number:
+                self._hls_numbers[stream] = told.hls_number
         if now == before:
             return
         if before is not None:
@@ -90,6 +107,9 @@ class Directory:
 
     def sweep(self) -> None:
         """Forget who had streams long ago; the oldest stand first."""
+        old = time.time() - NUMBER_KEPT_S
+        for key in [key for key, number in self._hls_numbers.items() if number < old and key not in self._owners]:
+            del self._hls_numbers[key]
         while self._last:
             oldest = next(iter(self._last))
             if self._last[oldest][1] > self._clock():

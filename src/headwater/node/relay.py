@@ -148,7 +148,7 @@ class Pull(asyncio.Protocol):
 class Relay:
     """All pulls of a worker, and whoever waits for a stream that is not here (yet).
 
-    wait_s: how long a request waits for a publisher that nobody knows.
+    wait_s: how long a request waits for a publisher that nobody knows. waiting: how many wait now.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class Relay:
         self._idle_since: dict[StreamKey, float] = {}
         self._again: dict[StreamKey, asyncio.TimerHandle] = {}
         self._waiting: dict[StreamKey, set[asyncio.Future[None]]] = {}
-        self._waiters = 0
+        self.waiting = 0
         self._questions: dict[str, asyncio.Task[int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -207,7 +207,7 @@ class Relay:
 
     def may_wait(self) -> bool:
         """Whether one more request may wait for a publisher."""
-        return self._wait_s > 0 and self._waiters < WAITING_MAX
+        return self._wait_s > 0 and self.waiting < WAITING_MAX
 
     async def appears(self, key: StreamKey, deadline: float) -> bool:
         """Wait until something has changed about a stream; False if nothing has until that loop time."""
@@ -217,12 +217,12 @@ class Relay:
         future: asyncio.Future[None] = self._loop.create_future()
         waiting = self._waiting.setdefault(key, set())
         waiting.add(future)
-        self._waiters += 1
+        self.waiting += 1
         try:
             await asyncio.wait([future], timeout=left_s)
             return future.done()
         finally:
-            self._waiters -= 1
+            self.waiting -= 1
             waiting.discard(future)
             if not waiting and self._waiting.get(key) is waiting:
                 del self._waiting[key]
@@ -285,8 +285,8 @@ class Relay:
 
     # for encoders
 
-    def claim(self, key: StreamKey, session: str, asked_at: float, *, takeover: bool) -> bool:
-        """Make sure that no other worker has the publisher of this name; True if one had it a moment ago.
+    def claim(self, key: StreamKey, session: str, asked_at: float, *, takeover: bool) -> int:
+        """Make sure that no other worker has the publisher of this name. Returns the number with which HLS must go on, or 0.
 
         Raises Busy, or Undecided while that is asked.
 
@@ -295,7 +295,7 @@ class Relay:
         owner = self.directory.elsewhere(key)
         if owner is None:
             self._questions.pop(session, None)
-            return self.directory.source(key) is not None
+            return self.directory.hls_number(key)
         question = self._questions.get(session)
         if question is None or (question.done() and not _refused(question)):
             self._questions[session] = self._loop.create_task(self._ask_owner(key, owner, session, asked_at, takeover=takeover))
