@@ -11,6 +11,7 @@ import contextlib
 import datetime
 import fcntl
 import functools
+import math
 import os
 import resource
 import shutil
@@ -46,6 +47,7 @@ from headwater.node.config import WORKER_PREFIX, WorkerConfig
 from headwater.observe import exposition
 from headwater.observe.machine import MachineLoad
 from headwater.observe.usage import Read, UsageCollector, worker_usage
+from headwater.openapi.http import BoundedHttp
 from headwater.settings import Listen, Settings, listen_address
 from headwater.store.crypto import SecretsError
 from headwater.store.database import Actor, Database, DatabaseUnusableError
@@ -61,6 +63,9 @@ READY_S = 30.0
 
 SOCKET_PATH_MAX = 90
 """Unix socket paths end at 107 bytes (unix(7)); room is left for the file names."""
+
+OWN_FILES = 100
+"""Files that a worker has open for itself: listeners, the store, other workers."""
 
 RESTART_PAUSE_S = 1.0
 """Pause before a background task of the main process that failed is tried again."""
@@ -183,7 +188,7 @@ class Platform:
         for name, app in (
             ("metrics", exposition.create_app(sources)),
             ("console", headwater.console.app.create_app(self.services, settings)),
-            ("api", headwater.openapi.app.create_app(self.services)),
+            ("api", headwater.openapi.app.create_app(self.services, limits_scale=settings.api.limits_scale)),
         ):
             address = listen_address(getattr(settings.listen, name))
             if address is not None:
@@ -225,7 +230,7 @@ async def run(settings: Settings, session: Callable[[Platform], Coroutine[Any, A
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked_to_stop)
-    raise_file_limit()
+    raise_file_limit(settings)
 
     async def live() -> T:
         await platform.start()
@@ -248,12 +253,22 @@ async def run(settings: Settings, session: Callable[[Platform], Coroutine[Any, A
         log.info("node stopped")
 
 
-def raise_file_limit() -> None:
-    """Allow as many open files, hence connections, as the system lets us; workers inherit it."""
+def raise_file_limit(settings: Settings) -> None:
+    """Allow as many open files, hence connections, as the system lets us; workers inherit it. Says so if that is too few."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     log.info("open files allowed", files=hard, before=soft)
+    connections = settings.limits.connections_per_address
+    wanted = math.ceil(connections / (settings.overload.viewers.files or 1)) + OWN_FILES
+    if hard < wanted:
+        log.warning(
+            "too few open files allowed for the settings",
+            files=hard,
+            wanted=wanted,
+            reason=f"one address may hold {connections} connections to a worker (limits.connections_per_address)",
+            advice=f"raise `ulimit -Hn` (systemd: LimitNOFILE=) to {wanted} or more, or lower the setting",
+        )
 
 
 async def forget_worker(cluster: Cluster, node: str, index: int) -> None:
@@ -354,6 +369,7 @@ async def _web(name: str, app: ASGIApp, address: tuple[str, int]) -> AsyncIterat
     """An app on its port, answering once this is entered; at the end it takes no more and finishes what it has."""
     config = uvicorn.Config(
         app,
+        http=BoundedHttp,
         lifespan="off",
         log_config=None,
         access_log=False,

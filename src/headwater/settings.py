@@ -250,10 +250,13 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         default, because anybody can send these headers.
     staging_addresses: our own IP addresses by which staged domain configurations are tried
         ([docs/domain-functions.md](docs/domain-functions.md)); everybody else gets the production ones.
+    private_auth_servers: customers' remote authentication servers may have addresses that are not public. Off, so that
+        nobody reaches into the operator's network by naming one.
     """
 
     trusted_proxies: tuple[str, ...] = ()
     staging_addresses: tuple[str, ...] = ()
+    private_auth_servers: bool = False
 
 
 class Places(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -286,6 +289,16 @@ class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     proxies: tuple[str, ...] = ()
 
 
+class Api(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The API.
+
+    limits_scale: multiplies the documented number of calls that an account may make of each operation in a second or minute; 0
+        lifts these limits. They keep one account from taking the API from the others.
+    """
+
+    limits_scale: NotNegative = 1.0
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration of one node.
 
@@ -313,6 +326,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     node: Node = Node()
     places: Places = Places()
     usage: Usage = Usage()
+    api: Api = Api()
     console: Console = Console()
 
 

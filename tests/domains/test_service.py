@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable
 from typing import Any
 
-import pytest
 from sqlalchemy import select
 
 from headwater.access.policy import Latency, Session, Signing
@@ -15,19 +13,9 @@ from headwater.domains.errors import DomainError
 from headwater.domains.service import Delay, DelayChoice, Delays
 from headwater.domains.urls import Endpoints
 from headwater.store.models import AuditEntry
-from support.domain_world import PLAY, PUSH, REGION, World
+from support.domain_world import PLAY, PUSH, REGION, World, code, refused
 
 KEY = "aliyunliveexp1234"
-
-
-async def refused(call: Awaitable[object]) -> DomainError:
-    with pytest.raises(DomainError) as fault:
-        await call
-    return fault.value
-
-
-async def code(call: Awaitable[object]) -> str:
-    return (await refused(call)).code
 
 
 def wire(name: str, *, config_id: int | None = None, **args: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import socket
 import subprocess
@@ -22,9 +23,11 @@ from starlette.types import Message
 from structlog.testing import capture_logs
 
 from headwater.openapi import app as app_module
+from headwater.openapi import http as http_module
 from headwater.openapi.app import create_app
 from headwater.openapi.catalog import catalog
 from headwater.openapi.envelope import BODY_MAX_BYTES, QUERY_MAX_BYTES
+from headwater.openapi.http import HEAD_MAX_BYTES, URL_MAX_BYTES
 from headwater.openapi.operations import OPERATIONS
 from headwater.store.models import AccessKey
 from support.api_server import ApiServer
@@ -263,6 +266,44 @@ def test_a_body_of_the_largest_size_is_read(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
+    ("wire", "status", "code"),
+    [
+        (b"GET /?a=" + b"x" * URL_MAX_BYTES + b" HTTP/1.1", 413, "RequestTooLarge"),
+        (b"GET /" + b"x" * URL_MAX_BYTES + b" HTTP/1.1", 413, "RequestTooLarge"),
+        (b"GET / HTTP/1.1\r\nA: " + b"x" * HEAD_MAX_BYTES * 2, 413, "RequestTooLarge"),
+        (b"GET / HTTP/1.1" + b"\r\nA: b" * HEAD_MAX_BYTES, 413, "RequestTooLarge"),
+        (b"x" * HEAD_MAX_BYTES * 2, 400, "InvalidRequest"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "InvalidRequest"),
+        (b"GET / HTTP/1.1\r\nContent-Length: x", 400, "InvalidRequest"),
+        (b"GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked", 400, "InvalidRequest"),
+    ],
+)
+def test_what_is_no_request_gets_an_answer_that_the_sdks_can_read(
+    api_server: ApiServer, wire: bytes, status: int, code: str
+) -> None:
+    with capture_logs() as logs:
+        head, _, body = raw(api_server, wire).partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    assert b"content-type: application/json" in head
+    answer = json.loads(body)
+    assert answer["Code"] == code
+    assert [(line["event"], line["code"], line["request_id"]) for line in logs] == [("api_request", code, answer["RequestId"])]
+
+
+def test_a_client_that_never_ends_its_head_is_told_and_left(monkeypatch: pytest.MonkeyPatch, api_server: ApiServer) -> None:
+    monkeypatch.setattr(http_module, "HEAD_TIMEOUT_S", 0.1)
+    host, port = api_server.endpoint.split(":")
+    good = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    for sent in (b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n", good + b"GET / HTTP/1.1\r\n"):
+        with socket.create_connection((host, int(port)), 5) as connection:
+            connection.sendall(sent)
+            answer = b"".join(iter(lambda connection=connection: connection.recv(65536), b""))  # type: ignore[misc]
+        assert b"HTTP/1.1 408 " in answer
+        assert answer.endswith(b"}")
+        assert json.loads(answer[answer.rindex(b"{") :])["Code"] == "RequestTimeout"
+
+
+@pytest.mark.parametrize(
     "wire", [b"OPTIONS * HTTP/1.1", b"GET // HTTP/1.1", b"GET http://other.test/ HTTP/1.1", b"GET /?\x80\xff=1 HTTP/1.1"]
 )
 def test_odd_request_lines_do_no_harm(api_server: ApiServer, http: httpx.Client, wire: bytes) -> None:
@@ -351,5 +392,7 @@ async def test_a_body_that_comes_too_slowly_ends_the_connection(api_server: ApiS
 
 
 def test_the_api_starts_without_media_code() -> None:
-    check = "import sys, headwater.openapi.app; print([m for m in sys.modules if m == 'av' or m.startswith('headwater.live')])"
-    assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    check = (
+        "import sys, headwater.openapi.app; print(sys.modules.keys() & {'av', 'headwater.live.hub', 'headwater.media.codecs'})"
+    )
+    assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout.strip() == "set()"

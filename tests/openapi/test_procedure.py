@@ -357,7 +357,7 @@ def test_the_twenty_first_domain_is_over_the_quota(current: Caller) -> None:
 
 
 def test_an_operation_that_is_not_built_says_so(current: Caller) -> None:
-    assert refusal(current, "DescribeLiveDomainLimit", DomainName="a.test") == ("NotImplemented", 501)
+    assert refusal(current, "DescribeCasters") == ("NotImplemented", 501)
 
 
 def test_nobody_sees_or_touches_anothers_domains(current: Caller, api_server: ApiServer, names: tuple[str, str]) -> None:

@@ -15,7 +15,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
+from headwater import platform
+from headwater.settings import Bounds, Limits, Overload, Settings
 from support.ports import free_port
 from support.server import LISTENERS, READY_TIMEOUT_S, Server, running
 
@@ -150,6 +154,23 @@ def test_open_files_may_be_as_many_as_the_system_lets_us(server: Server) -> None
     for pid in (server.process.pid, *server.children()):
         assert resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] == hard
     assert server.events("open files allowed", files=hard)
+
+
+@pytest.mark.parametrize(
+    ("connections", "files", "hard", "wanted"),
+    [(900, 0.9, 1100, None), (900, 0.9, 1099, 1100), (900, 0, 999, 1000), (0, 0.9, 256, None), (10_000, 0.9, 4096, 11_212)],
+)
+def test_too_few_open_files_are_told_with_the_number_that_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, connections: int, files: float, hard: int, wanted: int | None
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (hard, hard))
+    limits, overload = Limits(connections_per_address=connections), Overload(Bounds(files=files))
+    structlog.reset_defaults()
+    with capture_logs() as lines:
+        platform.raise_file_limit(Settings(limits=limits, overload=overload))
+    warned = [line for line in lines if line["log_level"] == "warning"]
+    assert [line["wanted"] for line in warned] == ([] if wanted is None else [wanted])
+    assert all("ulimit" in line["advice"] and "connections_per_address" in line["reason"] for line in warned)
 
 
 def test_a_signal_during_the_start_ends_it_in_order() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from headwater.cluster.embedded import EmbeddedCluster
 from headwater.domains import services
 from headwater.domains.accounts import NewAccount
 from headwater.openapi.app import create_app
+from headwater.openapi.http import BoundedHttp
 from headwater.settings import Settings
 from headwater.store.database import Actor, Database
 
@@ -24,8 +26,11 @@ T = TypeVar("T")
 class ApiServer:
     """Runs everything on an event loop of its own thread; `do` lets a test act inside, beside the API."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limits_scale: float = 0, clock: Callable[[], float] = time.time) -> None:
+        """limits_scale, clock: of the API; by default without limits on the number of calls."""
         self._folder = folder
+        self._limits_scale = limits_scale
+        self._clock = clock
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
         self._socket.listen()  # so that the first request waits for the server instead of being refused
@@ -42,8 +47,9 @@ class ApiServer:
             self.cluster = EmbeddedCluster()
             self.services = services.build(self.database, self.cluster, Settings())
             self.account = await self.services.accounts.create("first", actor=Actor("test"))
+            app = create_app(self.services, self._clock, self._limits_scale)
             self._server = uvicorn.Server(
-                uvicorn.Config(create_app(self.services), log_config=None, lifespan="off", server_header=False)
+                uvicorn.Config(app, http=BoundedHttp, log_config=None, lifespan="off", server_header=False)
             )
         finally:
             self._ready.set()

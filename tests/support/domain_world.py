@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
 from headwater.access import policy as policies
 from headwater.access.policy import BAN_PREFIX, POLICY_PREFIX, Ban, Policy
 from headwater.cluster.embedded import EmbeddedCluster
 from headwater.domains import services
+from headwater.domains.errors import DomainError
+from headwater.domains.service import DomainRecord
 from headwater.settings import Domains, Ownership, Settings
 from headwater.store.database import Actor, Database
 
@@ -15,6 +23,18 @@ PUSH = "push.example.com"
 PLAY = "play.example.com"
 EXEMPT = ("localhost", "test", "internal", "example.com", "example.org", "example")
 SETTINGS = Settings(domains=Domains(ownership=Ownership(exempt_suffixes=EXEMPT)))
+
+
+async def refused(call: Awaitable[object]) -> DomainError:
+    """The error with which a call ends."""
+    with pytest.raises(DomainError) as fault:
+        await call
+    return fault.value
+
+
+async def code(call: Awaitable[object]) -> str:
+    """The code of the error with which a call ends."""
+    return (await refused(call)).code
 
 
 class World:
@@ -34,6 +54,10 @@ class World:
         self.account = ""
         self.stranger = ""
 
+    async def add(self, name: str, type_: str = "liveVideo", region: str = REGION, scope: str = "domestic") -> DomainRecord:
+        """A domain of the account."""
+        return await self.domains.add(self.account, name, type_, region, scope, actor=ACTOR)
+
     def _clock(self) -> float:
         return self.now_s
 
@@ -49,3 +73,18 @@ class World:
 
     async def bans(self) -> list[Ban]:
         return [policies.decode_ban(entry.value) for entry in await self.cluster.list(BAN_PREFIX)]
+
+
+@asynccontextmanager
+async def world_with(folder: Path, domains: Domains) -> AsyncIterator[World]:
+    """A world with settings of its own, on SQLite, with the accounts `owner` and `stranger`."""
+    folder.mkdir(exist_ok=True)
+    database = await Database.open(folder / "headwater.db")
+    world = World(database, Settings(domains=domains))
+    world.account = (await world.accounts.create("owner", actor=ACTOR)).account_id
+    world.stranger = (await world.accounts.create("stranger", actor=ACTOR)).account_id
+    try:
+        yield world
+    finally:
+        await world.cluster.close()
+        await database.close()

@@ -41,14 +41,15 @@ class Status(Exception):
 class RtmpClient:
     """One connection. Use as a context manager; every read has a time-out."""
 
-    def __init__(self, url: str, timeout_s: float = 10.0):
+    def __init__(self, url: str, timeout_s: float = 10.0, source: str = ""):
         parts = urlsplit(url)
         self.app, _, self.name = parts.path.lstrip("/").partition("/")
         if parts.query:
             self.name += "?" + parts.query
         assert parts.hostname
         self.tc_url = f"rtmp://{parts.hostname}:{parts.port}/{self.app}"
-        raw = socket.create_connection((parts.hostname, parts.port or 1935), timeout_s)
+        address = (parts.hostname, parts.port or 1935)
+        raw = socket.create_connection(address, timeout_s, (source, 0) if source else None)
         if parts.scheme == "rtmps":
             context = ssl.create_default_context()
             context.check_hostname = False

@@ -31,10 +31,11 @@ DEFAULTS = {
     "domains.quota": "100000",
     "drain_s": "1",
     "workers": "1",
+    "api.limits_scale": "0",
     "limits.unknown_stream_wait_s": "0.2",
 }
-"""Every test makes its own domains, so the account's quota is lifted; connections left open must not hold up the end. Tests say
-themselves when they want several workers, or a wait for publishers."""
+"""Every test makes its own domains, so the account's quota and the limits of the API are lifted; connections left
+open must not hold up the end. Tests say themselves when they want several workers, or a wait for publishers."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from support.rtmp import Status
 from support.server import Server, running
 from support.wait import until
 
-SETTINGS = {"overload.viewers.out_mbps": "0.01", "overload.publishers.out_mbps": "0.01"}
+SETTINGS = {"workers": "1", "overload.viewers.out_mbps": "0.01", "overload.publishers.out_mbps": "0.01"}
 
 
 @pytest.fixture(scope="module")

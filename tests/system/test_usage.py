@@ -75,7 +75,7 @@ def test_every_byte_is_recorded_once_for_its_domain_over_restarts(own: Server, c
     own.stop()
     sent = sum(len(tag.body) for tag in clip[:600])
     assert sent < ended["bytes"] < sent * 1.1
-    for event in own.events("play ended"):
+    for event in own.events("play ended", protocol="flv"):
         assert event["bytes"] in sizes.values()
     with running(data_dir=own.data_dir) as restarted:
         pair = again(pair, restarted)
@@ -87,7 +87,7 @@ def test_every_byte_is_recorded_once_for_its_domain_over_restarts(own: Server, c
 
 
 def test_a_worker_that_was_killed_does_not_disturb_the_record(clip: list[FlvTag]) -> None:
-    with running() as server:
+    with running({"workers": "1"}) as server:
         pair = make_pair(server, Api(server, server.account()))
         with TagPush(pair.push_url()) as push:
             push.send(clip[:100])

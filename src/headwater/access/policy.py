@@ -102,6 +102,29 @@ class RegionRule(msgspec.Struct, frozen=True, omit_defaults=True):
     allow: bool = False
 
 
+class RemoteAuth(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The customer's own server that is asked about pushes and plays (cdn_remote_auth).
+
+    types: extensions of the paths that are asked about, () for all. kept_args, kept_headers: what of the client's request goes
+    along, None for all. added_args, added_headers: (name, value). success, fail: statuses of the answer; others_pass says what
+    another one means, timeout_passes what none means. refused_status: what a refused client gets.
+    """
+
+    url: str
+    method: Literal["GET", "POST", "HEAD"] = "GET"
+    types: tuple[str, ...] = ()
+    kept_args: tuple[str, ...] | None = None
+    added_args: tuple[tuple[str, str], ...] = ()
+    kept_headers: tuple[str, ...] | None = None
+    added_headers: tuple[tuple[str, str], ...] = ()
+    success: tuple[int, ...] = (200,)
+    fail: tuple[int, ...] = (403,)
+    others_pass: bool = True
+    timeout_passes: bool = True
+    refused_status: int = 403
+    timeout_s: float = 3.0
+
+
 class Access(msgspec.Struct, frozen=True, omit_defaults=True):
     """Who may come to a domain, beside URL signing (reference control-plane 4, media-plane 1.6).
 
@@ -113,6 +136,7 @@ class Access(msgspec.Struct, frozen=True, omit_defaults=True):
     referer: RefererRule | None = None
     agent: AgentRule | None = None
     region: RegionRule | None = None
+    remote: RemoteAuth | None = None
     scheme: Literal["http", "https"] | None = None
     denied_protocols: tuple[str, ...] = ()
     tls_versions: tuple[str, ...] = ()

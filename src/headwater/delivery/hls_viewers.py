@@ -11,6 +11,8 @@ import hashlib
 import msgspec
 import structlog
 
+from headwater.access.policy import RemoteAuth
+
 VIEWER_GONE_S = 30.0
 """A viewer who has not asked for the playlist for so long is gone; the slowest players reload every 15 s or so."""
 
@@ -32,11 +34,12 @@ class Play(msgspec.Struct, frozen=True):
 
 
 class _Seen(msgspec.Struct):
-    """A viewer: what it watches, and when it was seen first and last."""
+    """A viewer: what it watches, when it was seen first and last, and which remote authentication has agreed to it here."""
 
     play: Play
     since: float
     at: float
+    answered: RemoteAuth | None = None
 
 
 def viewer_id(domain: str, uri: str, token: str, client: str, user_agent: str) -> ViewerId:
@@ -75,9 +78,15 @@ class HlsViewers:
         """Whether this viewer was admitted and still watches: its signature may expire meanwhile, as a running play's may."""
         return viewer in self._seen
 
-    def saw(self, viewer: ViewerId, play: Play, now: float) -> None:
-        """An admitted viewer has got a playlist here."""
+    def answered(self, viewer: ViewerId) -> RemoteAuth | None:
+        """The remote authentication that has agreed to this viewer: one who goes on watching here is not asked about again."""
+        seen = self._seen.get(viewer)
+        return seen.answered if seen is not None else None
+
+    def saw(self, viewer: ViewerId, play: Play, now: float, answered: RemoteAuth | None = None) -> None:
+        """An admitted viewer has got a playlist here. answered: the remote authentication that has agreed."""
         self.heard(viewer, play, now)
+        self._seen[viewer].answered = answered
         home = self.home(viewer)
         if home != self._index:
             self._guests.setdefault(home, {})[viewer] = play

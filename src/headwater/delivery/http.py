@@ -131,13 +131,17 @@ class HttpDelivery:
         query = split_query("?" + request.query)[1]
         upgrade = "websocket" in request.headers.get("upgrade", "").lower()
         flv = play["format"] == "flv"
+        client = self._doors.http(peer, "hls" if not flv else "ws-flv" if upgrade else "flv", request.headers)
+        domain = request_domain(request.headers.get("host"), query)
         ask = PlayRequest(
-            domain=request_domain(request.headers.get("host"), query),
+            domain=domain,
             app=play["app"],
             stream=play["stream"],
             uri=request.path,
             token=query.get("auth_key"),
-            client=self._doors.http(peer, "hls" if not flv else "ws-flv" if upgrade else "flv", request.headers),
+            client=client,
+            args=query,
+            headers=request.headers if self._delivery.remote(domain, client) is not None else {},
         )
         return self._flv(session_id, request, ask) if flv else self._hls(session_id, request, ask)
 
@@ -147,6 +151,20 @@ class HttpDelivery:
         self.hls_cache.sweep()
 
     def _flv(self, session_id: str, request: Request, ask: PlayRequest) -> Answer:
+        question = self._delivery.question(session_id, ask)
+        return self._find(session_id, request, ask) if question is None else self._flv_asked(session_id, request, ask, question)
+
+    async def _flv_asked(
+        self, session_id: str, request: Request, ask: PlayRequest, question: Awaitable[PlayRequest | Refusal]
+    ) -> Response | Join:
+        """The answer once the customer's own server has agreed."""
+        asked = await question
+        if isinstance(asked, Refusal):
+            return self._refused(request, ask, asked)
+        answer = self._find(session_id, request, asked)
+        return answer if isinstance(answer, (Response, Join)) else await answer
+
+    def _find(self, session_id: str, request: Request, ask: PlayRequest) -> Answer:
         found = self._delivery.find(session_id, ask)
         if isinstance(found, (Refusal, tuple)):
             return self._join(request, ask, found)
@@ -176,6 +194,8 @@ class HttpDelivery:
     def _hls(self, session_id: str, request: Request, ask: PlayRequest) -> Answer:
         who = viewer_id(ask.domain, ask.uri, ask.token or "", ask.client.origin, ask.client.user_agent[:256])
         known = self.hls_viewers.known(who)
+        if known:
+            ask = msgspec.structs.replace(ask, answered=self.hls_viewers.answered(who))
         verdict = self._delivery.judge(ask, ignore_expiry=known)
         expired = isinstance(verdict, Refusal) and verdict.reason == "signature_expired"
         if not known and (expired or self._delivery.full() is not None) and not self.hls_viewers.at_home(who):
@@ -191,6 +211,9 @@ class HttpDelivery:
     def _hls_admitted(
         self, session_id: str, request: Request, ask: PlayRequest, who: ViewerId, *, ignore_expiry: bool
     ) -> Answer:
+        question = self._delivery.question(session_id, ask, ignore_expiry=ignore_expiry)
+        if question is not None:
+            return self._hls_asked(session_id, request, ask, who, question, ignore_expiry=ignore_expiry)
         admitted = self._delivery.admit(session_id, ask, ignore_expiry=ignore_expiry)
         if isinstance(admitted, Refusal):
             self.hls_viewers.refused(who, admitted.text)
@@ -201,6 +224,24 @@ class HttpDelivery:
         if packed is None:
             return self._hls_later(session_id, request, ask, who, key, query)
         return self._playlist(session_id, request, ask, who, key, packed)
+
+    async def _hls_asked(
+        self,
+        session_id: str,
+        request: Request,
+        ask: PlayRequest,
+        who: ViewerId,
+        question: Awaitable[PlayRequest | Refusal],
+        *,
+        ignore_expiry: bool,
+    ) -> Response | Join:
+        """The answer once the customer's own server has agreed."""
+        asked = await question
+        if isinstance(asked, Refusal):
+            self.hls_viewers.refused(who, asked.text)
+            return self._refused(request, ask, asked)
+        answer = self._hls_admitted(session_id, request, asked, who, ignore_expiry=ignore_expiry)
+        return answer if isinstance(answer, (Response, Join)) else await answer
 
     def _packed(self, key: StreamKey, query: str) -> Packed | None:
         """A playlist that can be had at once, or why there is none; None if one must wait."""
@@ -249,7 +290,7 @@ class HttpDelivery:
         if isinstance(packed, Refusal):
             return self._refused(request, ask, self._delivery.refuse(session_id, ask, packed))
         if request.method == "GET":
-            self.hls_viewers.saw(who, Play(str(key), ask.client.origin), self._loop.time())
+            self.hls_viewers.saw(who, Play(str(key), ask.client.origin), self._loop.time(), ask.answered)
         plain, zipped = packed
         answers = self._delivery.answers(ask.domain, ask.client)
         headers: Headers = (

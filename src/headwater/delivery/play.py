@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, cast
 
 import msgspec
 import structlog
 
 from headwater.access.client import Client
-from headwater.access.policy import Answers
+from headwater.access.policy import Answers, RemoteAuth
 from headwater.access.refusal import record
+from headwater.access.remote import Asker, unanswered
 from headwater.access.verdict import Grant, Refusal, Rules, refuse
 from headwater.live.hub import Hub
 from headwater.live.stream import LiveStream, StreamKey
@@ -22,7 +23,11 @@ log = structlog.get_logger()
 
 
 class PlayRequest(msgspec.Struct, frozen=True):
-    """What a player asks for. uri: the signed path with its extension. token: the value of auth_key, None if there is none."""
+    """What a player asks for. uri: the signed path with its extension. token: the value of auth_key, None if there is none.
+
+    args: the query. headers: those of an HTTP request, if remote authentication asks about it.
+    answered: the remote authentication that has agreed.
+    """
 
     domain: str
     app: str
@@ -30,6 +35,9 @@ class PlayRequest(msgspec.Struct, frozen=True):
     uri: str
     token: str | None
     client: Client
+    args: Mapping[str, str] = {}
+    headers: Mapping[str, str] = {}
+    answered: RemoteAuth | None = None
 
 
 Found = tuple[Grant, LiveStream] | Refusal
@@ -61,12 +69,35 @@ class Sources(Protocol):
 class Delivery:
     """The delivery side of a media node. full: what is short for one more viewer, None if there is room."""
 
-    def __init__(self, hub: Hub, rules: Rules, counters: Counters, sources: Sources, full: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        rules: Rules,
+        counters: Counters,
+        sources: Sources,
+        full: Callable[[], str | None],
+        asker: Asker,
+    ) -> None:
         self.hub = hub
         self.sources = sources
         self._rules = rules
         self._counters = counters
         self.full = full
+        self._asker = asker
+
+    def remote(self, domain: str, client: Client) -> RemoteAuth | None:
+        """The remote authentication of a domain."""
+        policy = self._rules.policy(domain, staging=client.staging)
+        return policy.access.remote if policy is not None else None
+
+    def question(
+        self, session_id: str, request: PlayRequest, *, ignore_expiry: bool = False
+    ) -> Awaitable[PlayRequest | Refusal] | None:
+        """To be waited for before `admit`, with the request that it gives; None if there is nothing to wait for."""
+        rule = unanswered(self.remote(request.domain, request.client), request)
+        if rule is None or isinstance(self.judge(request, ignore_expiry=ignore_expiry), Refusal):
+            return None
+        return self._ask(session_id, request, rule)
 
     def admit(self, session_id: str, request: PlayRequest, *, ignore_expiry: bool = False) -> tuple[Grant, StreamKey] | Refusal:
         """May this client play, and is there room? A refusal leaves nothing behind but its count and its line in the log.
@@ -74,6 +105,8 @@ class Delivery:
         ignore_expiry: for a viewer who was admitted before and asks for more (an HLS playlist again).
         """
         verdict = self.judge(request, ignore_expiry=ignore_expiry)
+        if isinstance(verdict, Grant) and unanswered(verdict.policy.access.remote, request):
+            verdict = refuse("remote_denied", "denied by remote auth: it has just been changed")
         if isinstance(verdict, Grant):
             short = None if ignore_expiry else self.full()
             if short is None:
@@ -159,6 +192,23 @@ class Delivery:
                     viewer.owner.end_viewer(verdict.text)
                 elif verdict.domain != key.domain:
                     viewer.owner.end_viewer("the domain belongs to another stream now")
+                elif (rule := unanswered(verdict.policy.access.remote, cast(PlayRequest, viewer.request))) is not None:
+                    self._ask_again(viewer, rule)
+
+    async def _ask(self, session_id: str, request: PlayRequest, rule: RemoteAuth) -> PlayRequest | Refusal:
+        refusal = await self._asker.ask(rule, "play", request)
+        return self.refuse(session_id, request, refusal) if refusal else msgspec.structs.replace(request, answered=rule)
+
+    def _ask_again(self, viewer: Viewer, rule: RemoteAuth) -> None:
+        request = msgspec.structs.replace(cast(PlayRequest, viewer.request), answered=rule)
+        viewer.request = request
+
+        def refused(refusal: Refusal) -> None:
+            if viewer.output is not None:
+                self._counters.refused["play", refusal.reason] += 1
+                viewer.owner.end_viewer(refusal.text)
+
+        self._asker.ask_later(rule, "play", request, refused)
 
     def judge(self, request: PlayRequest, *, ignore_expiry: bool) -> Grant | Refusal:
         return self._rules.admit_play(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, cast
 
-from headwater.access.policy import Access, AgentRule, Answers, IpRule, RefererRule, RegionRule
-from headwater.domains.function_table import split
+from headwater.access.policy import Access, AgentRule, Answers, IpRule, RefererRule, RegionRule, RemoteAuth
+from headwater.domains.function_table import REMOTE_TIMEOUT_MAX_MS, split
 from headwater.domains.functions import Args, FunctionSetting
 
 TLS_VERSIONS: Final = {"tls12": "TLSv1.2", "tls13": "TLSv1.3"}
@@ -27,6 +27,7 @@ def access(functions: Mapping[str, Args]) -> Access:
         referer=_referer(args),
         agent=_agent(args),
         region=_region(args),
+        remote=_remote(args),
         scheme=_scheme(args),
         denied_protocols=tuple(dict.fromkeys(denied)),
         tls_versions=_tls(args),
@@ -107,3 +108,43 @@ def _tls(args: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
     if values is None:
         return ()
     return tuple(version for name, version in TLS_VERSIONS.items() if values.get(name) != "off")
+
+
+def _remote(args: Mapping[str, Mapping[str, str]]) -> RemoteAuth | None:
+    values = args.get("cdn_remote_auth", {})
+    if values.get("enable") != "on":
+        return None
+    types = _names(values.get("remote_auth_type", ""))
+    return RemoteAuth(
+        url=values["remote_auth_addr"],
+        method=cast(Literal["GET", "POST", "HEAD"], (values.get("remote_auth_method") or "get").upper()),
+        types=tuple(name.lower() for name in types if name != "all"),
+        kept_args=_kept(values.get("remote_auth_reserve_args", "")),
+        added_args=_pairs(values.get("remote_auth_custom_args", ""), "="),
+        kept_headers=_kept(values.get("remote_auth_reserve_header", "")),
+        added_headers=_pairs(values.get("remote_auth_custom_header", ""), ":"),
+        success=tuple(int(code) for code in split(values.get("remote_auth_success_code") or "200")),
+        fail=tuple(int(code) for code in split(values.get("remote_auth_fail_code") or "403")),
+        others_pass=values.get("remote_auth_other_code_act") != "reject",
+        timeout_passes=values.get("remote_auth_timeout_action") != "reject",
+        refused_status=int(values.get("remote_auth_fail_resp_code") or 403),
+        timeout_s=int(values.get("remote_auth_timeout") or REMOTE_TIMEOUT_MAX_MS) / 1000,
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(split(text.replace(",", "|"), "|"))
+
+
+def _kept(text: str) -> tuple[str, ...] | None:
+    """`all`, or nothing said, keeps everything; `ali_delete_all_args` and the like keep nothing."""
+    names = _names(text)
+    if not names or names == ("all",):
+        return None
+    return () if names[0].startswith("ali_delete_all") else names
+
+
+def _pairs(text: str, mark: str) -> tuple[tuple[str, str], ...]:
+    """`name=value|name=value`; a header has a colon."""
+    pairs = (pair.partition(mark) for pair in split(text, "|"))
+    return tuple((name.strip(), value.strip()) for name, _, value in pairs if name.strip())

@@ -162,6 +162,7 @@ _weight = number(1, 99)
 _addresses = {"ip_list": needed(list_of(_network))}
 _ip_acl = {**_addresses, "customize_response_status_code": Arg(_status), "ip_acl_xfwd": Arg(one_of("on", "off", "all"))}
 _pairs = _matching(r"[!-~]{0,2048}")
+_header_pairs = _matching(r"[A-Za-z0-9_-]{1,64} *:[ -{}~]{0,1024}(\|[A-Za-z0-9_-]{1,64} *:[ -{}~]{0,1024}){0,15}")
 
 KNOWN: Final[dict[str, Known]] = {
     # Access
@@ -195,7 +196,7 @@ KNOWN: Final[dict[str, Known]] = {
             "remote_auth_reserve_args": Arg(_pairs),
             "remote_auth_custom_args": Arg(_pairs),
             "remote_auth_reserve_header": Arg(_pairs),
-            "remote_auth_custom_header": Arg(_matching(r"[ -~]{0,2048}")),
+            "remote_auth_custom_header": Arg(_header_pairs),
             "remote_auth_success_code": Arg(list_of(number(100, 599))),
             "remote_auth_fail_code": Arg(list_of(number(100, 599))),
             "remote_auth_other_code_act": Arg(one_of("pass", "reject")),

@@ -117,7 +117,7 @@ class ProofFinder:
             return Finding(source, "failed", f"It {fault}.")
         if rrset is None:
             return Finding(source, "missing", f"There is no TXT record {name}.")
-        values = [b"".join(record.strings).decode("utf-8", "replace") for record in rrset]
+        values = sorted(b"".join(record.strings).decode("utf-8", "replace") for record in rrset)
         if any(value.strip() == content for value in values):
             return Finding(source, "match", f"The TXT record {name} is there.")
         said = ", ".join(f'"{quoted(value)}"' for value in values[:VALUES_MAX])

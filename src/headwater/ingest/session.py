@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 import msgspec
 import structlog
 
 from headwater.access.client import Client
+from headwater.access.policy import RemoteAuth
 from headwater.access.refusal import record
+from headwater.access.remote import Asker, unanswered
 from headwater.access.verdict import Grant, Refusal, Rules, refuse
 from headwater.live.hub import Busy, Hub
 from headwater.live.stream import LiveStream, StreamKey
@@ -24,7 +26,8 @@ log = structlog.get_logger()
 class PushRequest(msgspec.Struct, frozen=True):
     """What an encoder asks for. domain: lower-case, without port. token: the value of auth_key, None if there is none.
 
-    url: as the encoder gave it; usable in lists, so it includes the query. server: our own IP address.
+    url: as the encoder gave it; usable in lists, so it includes the query. server: our own IP address. args: the query.
+    answered: the remote authentication that has agreed.
     """
 
     domain: str
@@ -34,6 +37,13 @@ class PushRequest(msgspec.Struct, frozen=True):
     url: str
     client: Client
     server: str
+    args: Mapping[str, str] = {}
+    answered: RemoteAuth | None = None
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What an RTMP client says beside the query, under HTTP's names."""
+        return {"referer": self.client.referer, "user-agent": self.client.user_agent}
 
     @property
     def uri(self) -> str:
@@ -130,6 +140,7 @@ class Ingest:
         names: Names,
         loop: asyncio.AbstractEventLoop,
         full: Callable[[], str | None],
+        asker: Asker,
     ) -> None:
         self.sessions: set[PublishSession] = set()
         self.received: Counter[str] = Counter()
@@ -139,6 +150,13 @@ class Ingest:
         self._counters = counters
         self._loop = loop
         self._full = full
+        self._asker = asker
+
+    def question(self, session_id: str, request: PushRequest) -> Awaitable[PushRequest | Refusal] | None:
+        """To be waited for before `publish`, with the request that it gives; None if there is nothing to wait for."""
+        verdict = self._judge(request)
+        rule = unanswered(verdict.policy.access.remote, request) if isinstance(verdict, Grant) else None
+        return None if rule is None else self._ask(session_id, request, rule)
 
     def publish(
         self, session_id: str, request: PushRequest, on_cut: Callable[[str], None], asked_at: float
@@ -148,6 +166,8 @@ class Ingest:
         asked_at: loop time at which the encoder asked. Raises Undecided: call again in a moment, with the same `asked_at`.
         """
         verdict = self._admit(request)
+        if isinstance(verdict, Grant) and unanswered(verdict.policy.access.remote, request):
+            verdict = refuse("remote_denied", "denied by remote auth: it has just been changed")
         if isinstance(verdict, Grant):
             session = PublishSession(self, session_id, request, on_cut, self._loop.time())
             key = StreamKey(verdict.domain, request.app, request.stream)
@@ -192,12 +212,29 @@ class Ingest:
                 session.cut(verdict.text)
             elif verdict.domain != session.stream.key.domain:
                 session.cut("the ingest domain is bound to another streaming domain now")
+            elif (rule := unanswered(verdict.policy.access.remote, session.request)) is not None:
+                self._ask_again(session, rule)
 
     def kick(self, key: StreamKey) -> None:
         """End the push of one stream, once."""
         for session in tuple(self.sessions):
             if session.stream.key == key:
                 session.cut("ended by the operator")
+
+    async def _ask(self, session_id: str, request: PushRequest, rule: RemoteAuth) -> PushRequest | Refusal:
+        refusal = await self._asker.ask(rule, "publish", request)
+        if refusal is None:
+            return msgspec.structs.replace(request, answered=rule)
+        return record(self._counters, "publish", session_id, request, refusal)
+
+    def _ask_again(self, session: PublishSession, rule: RemoteAuth) -> None:
+        session.request = msgspec.structs.replace(session.request, answered=rule)
+
+        def refused(refusal: Refusal) -> None:
+            self._counters.refused["publish", refusal.reason] += 1
+            session.cut(refusal.text)
+
+        self._asker.ask_later(rule, "publish", session.request, refused)
 
     def _admit(self, request: PushRequest) -> Grant | Refusal:
         verdict = self._judge(request)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, cast
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
 import structlog
@@ -29,6 +29,8 @@ ASK_AGAIN_S = 0.05
 
 MAX_UNREAD_BYTES = 4 * 1024 * 1024
 """A client that makes us answer but does not read is dropped here; a viewer's own backlog is one batch and stays far below."""
+
+R = TypeVar("R", PushRequest, PlayRequest)
 
 log = structlog.get_logger()
 
@@ -65,7 +67,7 @@ class RtmpConnection(asyncio.Protocol):
         self._query: dict[str, str] = {}
         self._push: PublishSession | None = None
         self._viewer: Viewer | None = None
-        self._asking: asyncio.TimerHandle | None = None
+        self._asking: asyncio.TimerHandle | asyncio.Task[None] | None = None
         self._finding: asyncio.Task[None] | None = None
         self._held: list[rtmp.ServerEvent] = []
         self._transport: asyncio.Transport
@@ -193,11 +195,16 @@ class RtmpConnection(asyncio.Protocol):
             url=f"rtmp://{domain}/{self._app}/{name}",
             client=self._client,
             server=self._peer.server,
+            args=query,
         )
         if self._push is not None or self._viewer is not None or self._asking is not None:
             self._engine.reject_publish("this connection has a stream already")
             return
-        self._ask(request, self._node.loop.time())
+        question = self._node.ingest.question(self._id, request)
+        if question is None:
+            self._ask(request, self._node.loop.time())
+        else:
+            self._wait(question, self._start_push, lambda agreed: self._ask(agreed, self._node.loop.time()))
 
     def _ask(self, request: PushRequest, asked_at: float) -> None:
         """Ask for the name; while that is undecided, read nothing more and ask again."""
@@ -212,14 +219,28 @@ class RtmpConnection(asyncio.Protocol):
         if asking is not None:
             self._read_on()
 
+    def _wait(self, question: Awaitable[R | Refusal], refused: Callable[[Refusal], None], agreed: Callable[[R], None]) -> None:
+        """Read nothing more until the customer's own server has answered."""
+
+        async def wait() -> None:
+            answer = await question
+            self._asking = None
+            if isinstance(answer, Refusal):
+                refused(answer)
+            else:
+                agreed(answer)
+            self._read_on()
+
+        self._transport.pause_reading()
+        self._asking = self._node.loop.create_task(wait())
+
     def _read_on(self) -> None:
-        """What the client had to wait for is decided: go on with what it has said meanwhile."""
-        if self._transport.is_closing():
-            return
-        held, self._held = self._held, []
-        self._transport.resume_reading()
-        self._take(held)
-        self._transport.write(self._engine.data_to_send())
+        """Go on with what came while something was decided, unless something else is by now."""
+        if self._asking is None and self._finding is None and not self._transport.is_closing():
+            held, self._held = self._held, []
+            self._transport.resume_reading()
+            self._take(held)
+            self._transport.write(self._engine.data_to_send())
 
     def _start_push(self, outcome: PublishSession | Refusal) -> None:
         if isinstance(outcome, Refusal):
@@ -239,10 +260,19 @@ class RtmpConnection(asyncio.Protocol):
             uri=f"/{self._app}/{stream}",
             token=query.get("auth_key"),
             client=self._client,
+            args=query,
+            headers={"referer": self._client.referer, "user-agent": self._client.user_agent},
         )
         if self._push is not None or self._viewer is not None or self._asking is not None:
             self._engine.reject_play("this connection has a stream already")
             return
+        question = self._node.delivery.question(self._id, request)
+        if question is None:
+            self._find(request)
+        else:
+            self._wait(question, self._refuse_play, self._find)
+
+    def _find(self, request: PlayRequest) -> None:
         found = self._node.delivery.find(self._id, request)
         if isinstance(found, (Refusal, tuple)):
             self._start_play(request, found)
@@ -258,13 +288,16 @@ class RtmpConnection(asyncio.Protocol):
 
     def _start_play(self, request: PlayRequest, found: Found) -> None:
         if isinstance(found, Refusal):
-            self._engine.reject_play(found.text, f"NetStream.Play.{_code(found, 'StreamNotFound')}")
-            self._send_and_close()
+            self._refuse_play(found)
             return
         self._node.connections.settled(self)
         self._engine.accept_play()
         self._transport.write(self._engine.data_to_send())
         self._viewer = self._node.delivery.join(self._id, request, *found, self._transport, self)
+
+    def _refuse_play(self, refusal: Refusal) -> None:
+        self._engine.reject_play(refusal.text, f"NetStream.Play.{_code(refusal, 'StreamNotFound')}")
+        self._send_and_close()
 
     # the end
 

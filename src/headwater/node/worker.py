@@ -22,6 +22,7 @@ from headwater.access.certificate import CERTIFICATE_PREFIX, HTTP_CHALLENGE_PREF
 from headwater.access.client import Doors
 from headwater.access.places import Places
 from headwater.access.presence import STREAM_PREFIX
+from headwater.access.remote import Asker
 from headwater.access.verdict import Rules
 from headwater.cluster.client import RemoteCluster
 from headwater.cluster.interface import SYNCED, Change, Cluster, ClusterError, Lease
@@ -71,6 +72,7 @@ class Node:
         self.books = Books()
         self.places = Places(config.settings.places)
         self.rules = Rules(self.places.place)
+        self.asker = Asker(allow_private=config.settings.access.private_auth_servers)
         self.doors = Doors(config.settings.access.trusted_proxies, config.settings.access.staging_addresses)
         self.connections = Connections(limits, loop, files_max())
         self.pacer = Pacer(loop)
@@ -92,8 +94,12 @@ class Node:
             index=config.index,
             wait_s=limits.unknown_stream_wait_s,
         )
-        self.ingest = Ingest(self.hub, self.rules, self.counters, self.relay, loop, lambda: self.admission.full("publish"))
-        self.delivery = Delivery(self.hub, self.rules, self.counters, self.relay, lambda: self.admission.full("play"))
+        self.ingest = Ingest(
+            self.hub, self.rules, self.counters, self.relay, loop, lambda: self.admission.full("publish"), self.asker
+        )
+        self.delivery = Delivery(
+            self.hub, self.rules, self.counters, self.relay, lambda: self.admission.full("play"), self.asker
+        )
         self.http = HttpDelivery(
             self.delivery,
             self.doors,
@@ -154,6 +160,7 @@ class Node:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._announcer is not None:
             await self._announcer.close()
+        await self.asker.close()
         self.places.close()
 
     async def _listen(self) -> None:

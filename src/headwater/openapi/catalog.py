@@ -10,11 +10,20 @@ from types import MappingProxyType
 
 
 @dataclass(frozen=True)
+class CallLimit:
+    """How many calls of one operation an account may make in a period (reference control-plane 1.7, last line)."""
+
+    calls: int
+    period_s: int
+
+
+@dataclass(frozen=True)
 class CatalogEntry:
-    """One operation of the service and what it is for."""
+    """One operation of the service and what it is for. limit: what is documented; None: nothing is."""
 
     name: str
     family: str
+    limit: CallLimit | None
     meaning: str
 
 
@@ -27,6 +36,13 @@ def catalog() -> Mapping[str, CatalogEntry]:
         if line.startswith("["):
             family = line[1:-1]
         elif line and not line.startswith("#"):
-            name, _, meaning = line.partition(" ")
-            entries[name] = CatalogEntry(name, family, meaning)
+            name, limit, meaning = line.split(" ", 2)
+            entries[name] = CatalogEntry(name, family, _limit(limit), meaning)
     return MappingProxyType(entries)
+
+
+def _limit(text: str) -> CallLimit | None:
+    if text == "-":
+        return None
+    calls, _, unit = text.partition("/")
+    return CallLimit(int(calls), {"s": 1, "min": 60}[unit])

@@ -27,8 +27,8 @@ from headwater.openapi.signature import SignedRequest
 API_VERSION = "2016-11-01"
 
 QUERY_MAX_BYTES = 60_000
-"""Clients put everything in the query. It ends below the 65,535 bytes of a URL at which the HTTP parser itself gives up, with
-an answer that no SDK can read; longer lists of functions travel in a form."""
+"""Clients put everything in the query. It ends below the 65,535 bytes of a URL at which the HTTP parser itself gives up; longer
+lists of functions travel in a form."""
 
 BODY_MAX_BYTES = 1024 * 1024
 """No operation takes a file; 1 MiB is far above a certificate chain or a studio's whole layout."""

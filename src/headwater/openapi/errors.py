@@ -4,13 +4,17 @@ from __future__ import annotations
 
 
 class ApiError(Exception):
-    """A refusal with the service's own code, HTTP status and message."""
+    """A refusal with the service's own code, HTTP status and message.
 
-    def __init__(self, code: str, status: int, message: str) -> None:
+    retry_after_ms: when the same call will be accepted; with it the SDK raises its ThrottlingException.
+    """
+
+    def __init__(self, code: str, status: int, message: str, retry_after_ms: int | None = None) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.status = status
         self.message = message
+        self.retry_after_ms = retry_after_ms
 
 
 def missing(parameter: str) -> ApiError:
@@ -67,6 +71,16 @@ def request_timeout() -> ApiError:
 def client_left() -> ApiError:
     """The client went away while it sent its body; nobody but the log reads this."""
     return ApiError("ClientLeft", 499, "The client closed the connection before its request was complete.")
+
+
+def invalid_request() -> ApiError:
+    """What came is not HTTP; the code is ours."""
+    return ApiError("InvalidRequest", 400, "The request is not valid HTTP.")
+
+
+def throttled(retry_after_ms: int) -> ApiError:
+    """The account calls this operation more often than is documented for it."""
+    return ApiError("Throttling.User", 400, "Request was denied due to user flow control.", retry_after_ms)
 
 
 def access_key_not_found() -> ApiError:
