@@ -161,3 +161,18 @@ def test_a_sub_streaming_domain_plays_the_streams_of_its_main_domain(rules: Rule
 @pytest.mark.parametrize(("reason", "status"), [("not_found", 404), ("busy", 409), ("overload", 503)])
 def test_what_media_nodes_find_themselves_has_a_refusal_too(reason: Reason, status: int) -> None:
     assert refuse(reason).http_status == status
+
+
+def test_a_name_with_a_leading_dot_stands_for_every_subdomain(rules: Rules) -> None:
+    dotted = msgspec.structs.replace(PLAY, domain=".example.com", streaming_domain=".example.com")
+    rules.set_policy(dotted)
+    for name in ("a.example.com", "b.a.example.com"):
+        assert play(rules, domain=name) == Grant(dotted, dotted, ".example.com", "live", "a")
+    assert play(rules) == Grant(PLAY, PLAY, PLAY.domain, "live", "a"), "a name of its own comes first"
+    nearer = msgspec.structs.replace(PLAY, domain=".a.example.com", streaming_domain=".a.example.com")
+    rules.set_policy(nearer)
+    assert play(rules, domain="b.a.example.com") == Grant(nearer, nearer, ".a.example.com", "live", "a")
+    for name in ("example.com", "notexample.com", "a." * 200 + "example.com", ""):
+        assert reason(play(rules, domain=name)) == "unknown_domain"
+    rules.remove_policy(".example.com")
+    assert reason(play(rules, domain="c.example.com")) == "unknown_domain"

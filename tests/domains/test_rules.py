@@ -59,6 +59,44 @@ def test_bad_domain_names(text: str) -> None:
     assert refused.value.message == "The specific value of parameter DomainName is malformed."
 
 
+def test_a_leading_dot_is_allowed_where_it_is_asked_for() -> None:
+    assert rules.domain_name(".Example.com", leading_dot=True) == ".example.com"
+    for text in ("..example.com", ".", ".com", "*.example.com", ".*.example.com"):
+        with pytest.raises(DomainError):
+            rules.domain_name(text, leading_dot=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "root"),
+    [
+        ("demo.aliyundoc.com", "aliyundoc.com"),
+        ("aliyundoc.com", "aliyundoc.com"),
+        (".aliyundoc.com", "aliyundoc.com"),
+        ("a.b.example.co.uk", "example.co.uk"),
+        ("a.user.github.io", "user.github.io"),
+        ("a.xn--85x722f.com.cn", "xn--85x722f.com.cn"),
+        ("a.b.unknown-suffix", "b.unknown-suffix"),
+        ("co.uk", None),
+        ("github.io", None),
+    ],
+)
+def test_the_registrable_domain_is_by_the_public_suffix_list(name: str, root: str | None) -> None:
+    assert rules.root_domain(name) == root
+
+
+def test_a_name_is_under_a_suffix_at_a_dot() -> None:
+    assert rules.is_under("a.test", ["test"])
+    assert rules.is_under("test", ["test"])
+    assert rules.is_under(".a.test", ["test"])
+    assert not rules.is_under("atest", ["test"])
+    assert not rules.is_under("test.com", ["test"])
+
+
+def test_every_domain_has_a_cname_target_in_the_operators_zone() -> None:
+    assert rules.cname("demo.example.com", "w.zone.net") == "demo.example.com.w.zone.net"
+    assert rules.cname(".example.com", "w.zone.net") == "_all.example.com.w.zone.net"
+
+
 @given(st.text(max_size=300))
 def test_any_text_is_a_plain_name_or_refused(text: str) -> None:
     try:

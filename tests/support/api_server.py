@@ -26,9 +26,16 @@ T = TypeVar("T")
 class ApiServer:
     """Runs everything on an event loop of its own thread; `do` lets a test act inside, beside the API."""
 
-    def __init__(self, folder: Path, limits_scale: float = 0, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limits_scale: float = 0,
+        clock: Callable[[], float] = time.time,
+        settings: Settings = Settings(),  # noqa: B008 (frozen)
+    ) -> None:
         """limits_scale, clock: of the API; by default without limits on the number of calls."""
         self._folder = folder
+        self._settings = settings
         self._limits_scale = limits_scale
         self._clock = clock
         self._socket = socket.socket()
@@ -45,7 +52,7 @@ class ApiServer:
         try:
             self.database = await Database.open(self._folder / "headwater.db")
             self.cluster = EmbeddedCluster()
-            self.services = services.build(self.database, self.cluster, Settings())
+            self.services = services.build(self.database, self.cluster, self._settings)
             self.account = await self.services.accounts.create("first", actor=Actor("test"))
             app = create_app(self.services, self._clock, self._limits_scale)
             self._server = uvicorn.Server(

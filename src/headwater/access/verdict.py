@@ -36,6 +36,10 @@ class _Judged(msgspec.Struct, frozen=True):
     checks: Checks
 
 
+NAME_MAX = 253
+"""Characters of a domain name (RFC 1035 section 2.3.4); nothing longer can be under a name with a leading dot."""
+
+
 class Rules:
     """All policies and bans, as told by the cluster's store. `domain` arguments are lower-case, without a port.
 
@@ -45,6 +49,7 @@ class Rules:
     def __init__(self, locate: Locate = lambda address: NOWHERE) -> None:
         self._locate = locate
         self._policies: dict[str, Policy] = {}
+        self._dotted: set[str] = set()
         self._judged: dict[tuple[str, bool], _Judged] = {}
         self._bans: dict[tuple[str, str, str], float] = {}
 
@@ -52,15 +57,18 @@ class Rules:
         """Add a domain or replace what is known of it."""
         self._forget(policy.domain)
         self._policies[policy.domain] = policy
+        if policy.domain.startswith("."):
+            self._dotted.add(policy.domain)
 
     def remove_policy(self, domain: str) -> None:
         """Forget a domain; unknown ones are ignored."""
         self._forget(domain)
         self._policies.pop(domain, None)
+        self._dotted.discard(domain)
 
     def policy(self, domain: str, *, staging: bool = False) -> Policy | None:
         """What is known of a domain. staging: for a client that comes by a staging address."""
-        policy = self._policies.get(domain)
+        policy = self._find(domain)
         if policy is None or policy.staged is None or not staging:
             return policy
         return self._compiled(policy, staging=True).policy
@@ -89,7 +97,7 @@ class Rules:
 
         ignore_expiry: for asking again about a session that was admitted before, after a policy or ban has changed.
         """
-        policy = self._policies.get(domain)
+        policy = self._find(domain)
         if policy is None:
             return refuse("unknown_domain")
         if policy.type != "liveEdge":
@@ -109,12 +117,22 @@ class Rules:
         ignore_expiry: bool = False,
     ) -> Grant | Refusal:
         """May this client play? uri: the signed path with its extension, such as `/app/stream.flv`. As admit_publish."""
-        policy = self._policies.get(domain)
+        policy = self._find(domain)
         if policy is None:
             return refuse("unknown_domain")
         if policy.type != "liveVideo":
             return refuse("wrong_type")
         return self._admit(policy, app, stream, uri, token, client, now_s, ignore_expiry)
+
+    def _find(self, domain: str) -> Policy | None:
+        """The policy of a name, or of the nearest name with a leading dot, which stands for every subdomain of it."""
+        policy = self._policies.get(domain)
+        if policy is None and self._dotted and len(domain) <= NAME_MAX:
+            parts = domain.split(".")[1:]
+            dotted = (f".{'.'.join(parts[first:])}" for first in range(len(parts)))
+            found = next((name for name in dotted if name in self._dotted), None)
+            return None if found is None else self._policies[found]
+        return policy
 
     def _admit(
         self,

@@ -1,0 +1,118 @@
+"""The operator's commands work on a running server, whose API follows them at once."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.api import REGION, Api, Refused
+from support.server import Account, Server
+
+
+@pytest.fixture(scope="module")
+def account(server: Server) -> Account:
+    return server.account()
+
+
+@pytest.fixture(scope="module")
+def owner(server: Server, account: Account) -> Api:
+    return Api(server, account)
+
+
+@pytest.fixture
+def name() -> str:
+    """A name that nobody has, and that needs no proof."""
+    return f"a{secrets.token_hex(5)}.test"
+
+
+def add(api: Api, name: str) -> str:
+    """ "" or the code of the refusal."""
+    try:
+        api.call("AddLiveDomain", domain_name=name, live_domain_type="liveVideo", region=REGION)
+    except Refused as fault:
+        return fault.code
+    return ""
+
+
+def refused(server: Server, *arguments: str, code: int = 1) -> str:
+    """What a command says that cannot do its work: one line."""
+    command = [sys.executable, "-m", "headwater", *arguments, "--data-dir", str(server.data_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith("headwater: ")
+    assert len(done.stderr.splitlines()) == 1
+    return done.stderr
+
+
+def test_claims_hold_names_of_sister_services(server: Server, owner: Api, name: str, tmp_path: Path) -> None:
+    made = json.loads(server.run("claim", "add", name, "vod", "--account", owner.account.account_id, "--json"))
+    assert made == {"name": name, "service": "vod", "account": owner.account.account_id}
+    assert add(owner, name) == "DomainAlreadyExist"
+    assert json.loads(server.run("claim", "list", "--search", name, "--json")) == [made]
+    exported = server.run("claim", "export")
+    assert exported.splitlines()[0] == "name,service,account"
+    assert f"{name},vod,{owner.account.account_id}" in exported.splitlines()
+    server.run("claim", "remove", name)
+    assert add(owner, name) == ""
+    assert "DomainAlreadyExist" in refused(server, "claim", "add", name, "vod")
+    assert "EntityNotExist.Claim" in refused(server, "claim", "remove", name)
+    assert "EntityNotExist.Account" in refused(server, "claim", "add", f"b.{name}", "vod", "--account", "nobody")
+    file = tmp_path / "claims.csv"
+    file.write_text(f"name,service,account\nb.{name},dcdn,\nc.{name},vs,\n")
+    assert json.loads(server.run("claim", "import", str(file), "--json")) == {"added": 2, "changed": 0, "unchanged": 0}
+    assert server.run("claim", "import", str(file)) == "0 added, 0 changed, 2 as before\n"
+    assert add(owner, f"c.{name}") == "DomainAlreadyExist"
+    file.write_bytes(b"\xff\xfe")
+    assert "UTF-8" in refused(server, "claim", "import", str(file))
+    assert "cannot read" in refused(server, "claim", "import", str(tmp_path / "none.csv"))
+
+
+def test_filings_are_kept(server: Server, name: str, tmp_path: Path) -> None:
+    made = json.loads(server.run("filing", "set", f"www.{name}", "ICP-7", "--holder", "A", "--expires", "2027-12-31", "--json"))
+    assert made == {"root": name, "number": "ICP-7", "holder": "A", "expires_s": 1830297600.0}
+    assert server.run("filing", "list", "--search", name) == f"{name}  ICP-7  A  until 2027-12-31\n"
+    file = tmp_path / "filings.csv"
+    file.write_text(f"domain,number,holder,expires\n{name},ICP-8,B,\n")
+    assert server.run("filing", "import", str(file)) == "0 added, 1 changed, 0 as before\n"
+    server.run("filing", "remove", name)
+    assert json.loads(server.run("filing", "list", "--search", name, "--json")) == []
+    assert "InvalidExpires" in refused(server, "filing", "set", name, "1", "--expires", "tomorrow")
+
+
+def test_quotas_are_shown_and_set(server: Server, name: str) -> None:
+    account = server.account()
+    api = Api(server, account)
+    server.run("quota", "set", account.account_id, "1")
+    assert [add(api, f"a.{name}"), add(api, f"b.{name}")] == ["", "QuotaExceeded.Domain"]
+    state = json.loads(server.run("quota", "show", account.account_id, "--json"))
+    assert (state["quota"], state["used"], state["threshold_mbps"]) == (1, 1, 50.0)
+    assert server.run("quota", "show", account.account_id).startswith("1 of 1 domains\n")
+    server.run("quota", "set", account.account_id, "default")
+    assert add(api, f"b.{name}") == ""
+    assert "a quota is a number" in refused(server, "quota", "set", account.account_id, "many", code=2)
+    assert "InvalidQuota" in refused(server, "quota", "set", account.account_id, "1000001")
+    assert "EntityNotExist.Account" in refused(server, "quota", "show", "nobody")
+
+
+def test_roots_are_granted_and_released(server: Server, owner: Api) -> None:
+    root = f"r{secrets.token_hex(5)}.com"
+    assert add(owner, f"play.{root}") == "DomainOwnerVerifyFail"
+    server.run("root", "grant", owner.account.account_id, f"play.{root}")
+    assert add(owner, f"play.{root}") == ""
+    listed = {item["root"]: item["account"] for item in json.loads(server.run("root", "list", "--json"))}
+    assert listed[root] == owner.account.account_id
+    assert root in server.run("root", "list")
+    server.run("root", "release", root)
+    assert add(owner, f"other.{root}") == "DomainOwnerVerifyFail"
+    assert "EntityNotExist.RootDomain" in refused(server, "root", "release", root)
+
+
+def test_tickets_are_answered(server: Server, name: str) -> None:
+    assert json.loads(server.run("ticket", "list", "--status", "rejected", "--json")) == []
+    for arguments in (("show", "99"), ("reply", "99", "x"), ("approve", "99"), ("reject", "99", "x")):
+        assert "EntityNotExist.Ticket" in refused(server, "ticket", *arguments)
