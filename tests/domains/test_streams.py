@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from headwater.access.presence import StreamPresence, stream_key
 from headwater.domains import rules, streams
 from headwater.domains.errors import DomainError
 from headwater.domains.streams import Page, PublishRecord
-from support.domain_world import PLAY, PUSH, World
+from headwater.settings import Domains, Ownership
+from support.domain_world import EXEMPT, PLAY, PUSH, World, world_with
 
 
 def live(stream: str = "a", app: str = "live", session: str = "s1", at: float = 1_700_000_000.0, **more: Any) -> StreamPresence:
@@ -265,3 +267,27 @@ async def test_ended_bans_and_old_history_go_away_a_little_at_a_time(world: Worl
     assert [await world.streams.purge() for _ in range(3)] == [4, 2, 0]
     assert await world.bans() == []
     assert await history(world) == []
+
+
+async def test_a_stream_beyond_the_domains_limit_is_cut(tmp_path: Path) -> None:
+    domains = Domains(ownership=Ownership(exempt_suffixes=EXEMPT), streams_per_domain=2)
+    async with world_with(tmp_path, domains) as world:
+        await world.pair()
+        kicks = world.cluster.subscribe(KICK_SUBJECT)
+        async with recorder(world):
+            for name in ("a", "b"):
+                await show(world, live(name, session=name))
+            await until(lambda: _live(world, 2))
+            assert (await world.streams.limit(world.account, PLAY)).streams == 2
+            await show(world, live("c", session="c"))
+            assert decode_kick((await anext(kicks)).payload) == Kick(PLAY, "live", "c")
+            for name in ("c", "a"):
+                await hide(world, live(name))
+            await until(lambda: _live(world, 1))
+            await show(world, live("d", session="d"))
+            await show(world, live("e", session="e"))
+            assert decode_kick((await anext(kicks)).payload) == Kick(PLAY, "live", "e"), "d had room"
+
+
+async def _live(world: World, count: int) -> bool:
+    return sum(item.stopped_s is None for item in await history(world)) == count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import subprocess
@@ -10,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from headwater.cluster.embedded import EmbeddedCluster
+from headwater.domains import services
+from headwater.settings import Settings
+from headwater.store.database import DATABASE_FILE, Actor, Database
 from support.api import REGION, Api, Refused
 from support.server import Account, Server
 
@@ -112,7 +117,31 @@ def test_roots_are_granted_and_released(server: Server, owner: Api) -> None:
     assert "EntityNotExist.RootDomain" in refused(server, "root", "release", root)
 
 
-def test_tickets_are_answered(server: Server, name: str) -> None:
-    assert json.loads(server.run("ticket", "list", "--status", "rejected", "--json")) == []
-    for arguments in (("show", "99"), ("reply", "99", "x"), ("approve", "99"), ("reject", "99", "x")):
+async def ask(server: Server, account: str, name: str) -> int:
+    """Open a ticket as the console does."""
+    database = await Database.open(server.data_dir / DATABASE_FILE)
+    try:
+        asked = services.build(database, EmbeddedCluster(), Settings()).tickets
+        thread = await asked.ask_about_domain(account, "duplicate", name, "It is ours.", actor=Actor("alice"))
+        return thread.ticket.id
+    finally:
+        await database.close()
+
+
+def test_tickets_are_answered(server: Server, owner: Api, name: str) -> None:
+    server.run("claim", "add", name, "vod")
+    first = str(asyncio.run(ask(server, owner.account.account_id, name)))
+    listed = {ticket["id"]: ticket for ticket in json.loads(server.run("ticket", "list", "--json"))}
+    assert (listed[int(first)]["kind"], listed[int(first)]["subject"]) == ("duplicate", name)
+    assert f"duplicate: {name}" in server.run("ticket", "list")
+    assert "operator (command line)\nSince when?" in server.run("ticket", "reply", first, "Since when?")
+    assert "It is ours." in server.run("ticket", "show", first)
+    thread = json.loads(server.run("ticket", "approve", first, "--text", "Take it.", "--json"))
+    assert (thread["ticket"]["status"], thread["messages"][-1]["text"]) == ("approved", "Take it.")
+    assert add(owner, name) == ""
+    second = str(asyncio.run(ask(server, owner.account.account_id, name)))
+    assert "rejected" in server.run("ticket", "reject", second, "It is a live domain.")
+    assert "InvalidTicket.Closed" in refused(server, "ticket", "approve", second)
+    for arguments in (("show", "9999"), ("reply", "9999", "x"), ("approve", "9999"), ("reject", "9999", "x")):
         assert "EntityNotExist.Ticket" in refused(server, "ticket", *arguments)
+    assert "InvalidStatus" in refused(server, "ticket", "list", "--status", "lost")
