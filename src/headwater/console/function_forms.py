@@ -236,7 +236,7 @@ GROUPS = (
         (
             FunctionForm(
                 "headwater_live",
-                "Streams and viewers",
+                "Reconnects and slow viewers",
                 "What happens when two push the same name, when a publisher drops, and when a viewer is slow.",
                 (
                     Field(
