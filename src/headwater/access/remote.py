@@ -7,8 +7,6 @@ asked about once. While the answer is awaited nothing else waits. No answer in t
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +19,7 @@ import structlog
 
 from headwater.access.client import Client
 from headwater.access.policy import RemoteAuth
+from headwater.access.public import is_public
 from headwater.access.refusal import Refusal, refuse
 
 CONCURRENT_MAX: Final = 64
@@ -192,7 +191,7 @@ class _PublicOnly(httpcore.AsyncNetworkBackend):
         """Raises OSError if the host has no public address."""
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = [str(entry[4][0]) for entry in found]
-        allowed = [address for address in addresses if self._allow_private or _public(address)]
+        allowed = [address for address in addresses if self._allow_private or is_public(address)]
         if not allowed:
             raise OSError(f"{host} has no public address: {', '.join(addresses)}")
         fault: Exception = OSError("never tried")
@@ -217,12 +216,6 @@ _OWN_HEADERS: Final = frozenset(
 def _extension(uri: str) -> str:
     _, dot, extension = uri.rpartition("/")[2].rpartition(".")
     return extension.lower() if dot else ""
-
-
-def _public(address: str) -> bool:
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(address.partition("%")[0]).is_global
-    return False
 
 
 def _kept(names: tuple[str, ...] | None, values: Mapping[str, str]) -> dict[str, str]:

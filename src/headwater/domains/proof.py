@@ -24,7 +24,7 @@ import dns.rrset
 import httpx
 import msgspec
 
-from headwater.domains.addresses import is_public
+from headwater.access.public import is_public
 from headwater.settings import Ownership, SettingsError
 
 RECORD_LABEL = "verification"
