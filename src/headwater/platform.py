@@ -39,7 +39,7 @@ from headwater.cluster.interface import Cluster, Conflict
 from headwater.cluster.metrics import store_families
 from headwater.cluster.nodes import NodeAnnouncer, own_presence
 from headwater.cluster.server import ClusterServer, serve
-from headwater.domains import services
+from headwater.domains import issuance, services
 from headwater.domains.accounts import NewAccount
 from headwater.domains.services import Services
 from headwater.domains.users import NewUser
@@ -48,7 +48,7 @@ from headwater.observe import exposition
 from headwater.observe.machine import MachineLoad
 from headwater.observe.usage import Read, UsageCollector, worker_usage
 from headwater.openapi.http import BoundedHttp
-from headwater.settings import Listen, Settings, listen_address
+from headwater.settings import Acme, Listen, Settings, listen_address
 from headwater.store.crypto import SecretsError
 from headwater.store.database import Actor, Database, DatabaseUnusableError
 from headwater.supervisor import Supervisor
@@ -119,6 +119,7 @@ class Platform:
         exits.enter_context(_lock(self._data_dir))
         _check_free(settings.listen)
         certificate, key = tls.certificate(settings.tls, self._data_dir / "tls", datetime.datetime.now(datetime.UTC))
+        trust = issuance.trust(settings.acme)
         run_dir = exits.enter_context(_run_folder(self._data_dir))
         node = settings.node.id or socket.gethostname()
         try:
@@ -146,11 +147,18 @@ class Platform:
         await exits.enter_async_context(_background(self.services.domains.run_settling))
         await exits.enter_async_context(_background(self.services.domains.run_filing_checks))
         await exits.enter_async_context(_background(self.services.nodes.run))
+        await exits.enter_async_context(_background(self.services.certificates.run_warnings))
+        if self.services.certificates.free_available:
+            issuer = issuance.Issuer(database, cluster, self.services.certificates, settings.acme, trust)
+            await exits.enter_async_context(_background(issuer.run))
 
         await exits.enter_async_context(_background(self.services.usage.run_purge))
 
         readers: list[Read] = []
-        sources = [exposition.Source(lambda: store_families(cluster))]
+        sources = [
+            exposition.Source(lambda: store_families(cluster)),
+            exposition.Source(self.services.certificates.families),
+        ]
         node = socket.gethostname()
         workers = settings.workers or len(os.sched_getaffinity(0))
         for index in range(workers):
@@ -159,7 +167,7 @@ class Platform:
                 node=node,
                 index=index,
                 workers=workers,
-                settings=msgspec.structs.replace(settings, database=""),  # a worker has no business with the database
+                settings=msgspec.structs.replace(settings, database="", acme=Acme()),  # what a worker has no business with
                 cluster_socket=str(cluster_socket),
                 internal_socket=internal_socket,
                 tls_certificate=str(certificate),

@@ -33,6 +33,9 @@ CERTIFICATES_MAX = 1_000
 WARN_DAYS = (1, 7, 30)
 """How long before the end of a certificate its warnings come, shortest first."""
 
+WARN_EVERY_S = 3600.0
+"""How often the calendar is looked at: the warnings are days apart."""
+
 RENEWAL_POINT = 2 / 3
 """A free certificate is renewed once so much of its life is over: with 90 days, a month is left to repair what is wrong."""
 
@@ -436,6 +439,12 @@ class CertificateService:
             return [await self._https(session, domain) for domain in await session.scalars(rows)]
 
     # Watching the calendar
+
+    async def run_warnings(self) -> None:
+        """Warn for ever."""
+        while True:
+            await self.warn()
+            await asyncio.sleep(WARN_EVERY_S)
 
     async def warn(self) -> None:
         """Log each certificate in use that will end soon: once at each of WARN_DAYS before its end.
