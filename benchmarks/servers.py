@@ -316,6 +316,7 @@ class Headwater(Server):
         ports = {service: free_port() for service in services} | {"rtmp": self.rtmp_port, "http": self.http_port}
         self._ports = ports
         listen = [part for name, port in ports.items() for part in ("--set", f"listen.{name}=127.0.0.1:{port}")]
+        listen += ["--set", "listen.dns="]
         data = ["--data-dir", str(self.folder / "data")]
         self._run(
             [sys.executable, "-m", "headwater", "up", "--set", f"workers={self.worker_count}", *data, *listen],

@@ -19,7 +19,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +39,7 @@ from headwater.cluster.interface import Cluster, Conflict
 from headwater.cluster.metrics import store_families
 from headwater.cluster.nodes import NodeAnnouncer, own_presence
 from headwater.cluster.server import ClusterServer, serve
+from headwater.dns.config import DNS_PREFIX, DnsConfig
 from headwater.domains import issuance, services
 from headwater.domains.accounts import NewAccount
 from headwater.domains.services import Services
@@ -160,6 +161,7 @@ class Platform:
             exposition.Source(self.services.certificates.families),
         ]
         node = socket.gethostname()
+        sources = [exposition.Source(lambda: store_families(cluster))]
         workers = settings.workers or len(os.sched_getaffinity(0))
         for index in range(workers):
             internal_socket = str(run_dir / f"worker-{index}.sock")
@@ -185,13 +187,23 @@ class Platform:
                 )
             )
         exits.push_async_callback(self._stop_workers)
-        await self._workers_ready(cluster)
+        await self._ready(cluster, WORKER_PREFIX, self.supervisors)
         collector = UsageCollector(readers, self.services.usage.record)
         exits.push_async_callback(collector.collect)  # what came since the last time, while the workers still answer
         await exits.enter_async_context(_background(collector.run))
         load = MachineLoad(settings.node.capacity_mbps).look
-        announcer = NodeAnnouncer(cluster, own_presence(node, settings, places), f"{WORKER_PREFIX}{node}/", load)
+        presence_here = own_presence(node, settings, places)
+        announcer = NodeAnnouncer(cluster, presence_here, f"{WORKER_PREFIX}{node}/", load)
         await exits.enter_async_context(_background(announcer.run))
+        if settings.listen.dns:
+            dns_socket = str(run_dir / "dns.sock")
+            addresses = (*presence_here.addresses_v4, *presence_here.addresses_v6)
+            told = DnsConfig(node, addresses, msgspec.structs.replace(settings, database=""), str(cluster_socket), dns_socket)
+            command = (sys.executable, "-m", "headwater.dns")
+            dns = Supervisor("dns", command, msgspec.json.encode(told) + b"\n", settings.drain_s)
+            self.supervisors.append(dns)
+            sources.append(exposition.Source(lambda: exposition.worker_families(dns_socket)))
+            await self._ready(cluster, DNS_PREFIX, [dns])
 
         for name, app in (
             ("metrics", exposition.create_app(sources)),
@@ -206,16 +218,18 @@ class Platform:
         if settings.listen.console and not await self.services.users.users():
             self.first_operator = await self.services.users.create(FIRST_OPERATOR, None, actor=Actor("first start"))
 
-    async def _workers_ready(self, cluster: EmbeddedCluster) -> None:
-        ready = asyncio.create_task(_count_workers(cluster, len(self.supervisors)))
-        ends: list[asyncio.Future[Any]] = [ready, *(supervisor.first_exit for supervisor in self.supervisors)]
+    async def _ready(self, cluster: EmbeddedCluster, prefix: str, supervisors: Sequence[Supervisor]) -> None:
+        """Wait until each process has put its key below a prefix."""
+        ready = asyncio.create_task(_count(cluster, prefix, len(supervisors)))
+        ends: list[asyncio.Future[Any]] = [ready, *(supervisor.first_exit for supervisor in supervisors)]
         await asyncio.wait(ends, timeout=READY_S, return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
             return ready.result()
         ready.cancel()
-        ended = next((supervisor for supervisor in self.supervisors if supervisor.first_exit.done()), None)
+        ended = next((supervisor for supervisor in supervisors if supervisor.first_exit.done()), None)
         if ended is None:
-            raise PlatformError(f"the media workers were not ready within {READY_S:g} s")
+            names = ", ".join(supervisor.name for supervisor in supervisors)
+            raise PlatformError(f"not ready within {READY_S:g} s: {names}")
         raise PlatformError(f"{ended.name} ended at its start; its own message stands above")
 
     async def _stop_workers(self) -> None:
@@ -242,7 +256,7 @@ async def run(settings: Settings, session: Callable[[Platform], Coroutine[Any, A
 
     async def live() -> T:
         await platform.start()
-        log.info("node ready", data_dir=settings.data_dir, workers=len(platform.supervisors))
+        log.info("node ready", data_dir=settings.data_dir, processes=len(platform.supervisors))
         return await session(platform)
 
     living = asyncio.create_task(live())
@@ -292,9 +306,9 @@ async def forget_worker(cluster: Cluster, node: str, index: int) -> None:
                 await cluster.delete(entry.key, expect_revision=entry.revision)
 
 
-async def _count_workers(cluster: EmbeddedCluster, wanted: int) -> None:
+async def _count(cluster: EmbeddedCluster, prefix: str, wanted: int) -> None:
     present: set[str] = set()
-    async for change in cluster.watch(WORKER_PREFIX):
+    async for change in cluster.watch(prefix):
         if change.key and change.value is not None:
             present.add(change.key)
         if len(present) >= wanted:
@@ -336,14 +350,16 @@ def _run_folder(data_dir: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _bind(name: str, address: tuple[str, int]) -> socket.socket:
+def _bind(name: str, address: tuple[str, int], kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
     """A bound socket. Raises PlatformError that names the setting."""
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound = socket.socket(family, kind)
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if kind == socket.SOCK_STREAM:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
-        bound.listen()
+        if kind == socket.SOCK_STREAM:
+            bound.listen()
     except OSError as error:
         bound.close()
         host, port = address
@@ -361,6 +377,8 @@ def _check_free(listen: Listen) -> None:
             address = listen_address(getattr(listen, name))
             if address is not None:
                 held.enter_context(_bind(name, address))
+                if name == "dns":
+                    held.enter_context(_bind(name, address, socket.SOCK_DGRAM))
 
 
 class _WebServer(uvicorn.Server):

@@ -30,7 +30,7 @@ class SettingsError(Exception):
 
 
 class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where each service listens, as `host:port`; an empty string switches it off."""
+    """Where each service listens, as `host:port`; an empty string switches it off. `dns` is UDP and TCP."""
 
     rtmp: str = "0.0.0.0:1935"
     rtmps: str = "0.0.0.0:1936"
@@ -39,6 +39,7 @@ class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api: str = "127.0.0.1:9000"
     console: str = "127.0.0.1:9001"
     metrics: str = "127.0.0.1:9100"
+    dns: str = "0.0.0.0:5300"
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -270,6 +271,35 @@ class Places(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     networks: str = ""
 
 
+class Dns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The zone `domains.cname_zone` and how it is answered ([docs/dns.md](docs/dns.md)).
+
+    nameservers: the names to which the zone is delegated, as `name` or, for names within the zone, `name=address/address`.
+        Empty: `ns1.<zone>` with the addresses of this node.
+    hostmaster: the mail address in the SOA record. Empty: `hostmaster@<zone>`.
+    records: a file of more records, in the format of zone files. Empty: none.
+    ttl_s: of addresses and texts: how long a dead node may stay in resolvers' memory.
+    negative_ttl_s: of "there is no such name": a domain that was just added is seen after so long at the latest.
+    addresses_per_answer: of how many nodes the addresses are given, so that a client has a second one to try.
+    udp_payload_bytes: longest answer by UDP; 1232 passes everywhere without fragments (DNS flag day 2020).
+    same_answers_per_s, answers_per_s: what one network (/24 of IPv4, /56 of IPv6) gets by UDP: of one answer, and in all; 0
+        means no bound. Resolvers keep answers, so a real one is far below; over it every second answer is cut short, which
+        sends a real client to TCP, and the others are dropped.
+    unlimited_networks: without these bounds: this machine, and proxies of the operator's that stand in front.
+    """
+
+    nameservers: tuple[str, ...] = ()
+    hostmaster: str = ""
+    records: str = ""
+    ttl_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 30
+    negative_ttl_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 30
+    addresses_per_answer: Annotated[int, msgspec.Meta(ge=1, le=16)] = 2
+    udp_payload_bytes: Annotated[int, msgspec.Meta(ge=512, le=4096)] = 1232
+    same_answers_per_s: Annotated[int, msgspec.Meta(ge=0)] = 50
+    answers_per_s: Annotated[int, msgspec.Meta(ge=0)] = 2000
+    unlimited_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+
+
 class Usage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The record of what each domain received and sent.
 
@@ -325,6 +355,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     access: Access = Access()
     node: Node = Node()
     places: Places = Places()
+    dns: Dns = Dns()
     usage: Usage = Usage()
     api: Api = Api()
     console: Console = Console()
@@ -359,6 +390,8 @@ def load(
         _check_address("access.staging_addresses", address, ipaddress.ip_address)
     for name in Listen.__struct_fields__:
         listen_address(getattr(settings.listen, name), f"listen.{name}")
+    for network in settings.dns.unlimited_networks:
+        _check_address("dns.unlimited_networks", network, ipaddress.ip_network)
     for address in settings.node.addresses:
         _check_address("node.addresses", address, ipaddress.ip_address)
     return settings

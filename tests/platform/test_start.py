@@ -26,7 +26,7 @@ from support.server import LISTENERS, READY_TIMEOUT_S, Server, running
 
 def up(data_dir: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     """`headwater up` on free ports, for starts that must fail."""
-    listen = {f"listen.{name}": f"127.0.0.1:{free_port()}" for name in LISTENERS}
+    listen = {f"listen.{name}": f"127.0.0.1:{free_port()}" for name in (*LISTENERS, "dns")}
     flags = [f"--set={name}={value}" for name, value in {**listen, **settings}.items()]
     command = [sys.executable, "-m", "headwater", "up", "--data-dir", str(data_dir), *flags]
     return subprocess.run(command, capture_output=True, text=True, timeout=READY_TIMEOUT_S, check=False)
