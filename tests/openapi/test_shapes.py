@@ -27,6 +27,7 @@ IGNORED = {"CheckUrl"}
 
 PUSH, PLAY, BARE, SUB = "push.shapes.test", "play.shapes.test", "bare.shapes.test", "sub.shapes.test"
 STREAM = {"DomainName": PUSH, "AppName": "live", "StreamName": "cam", "LiveStreamType": "publisher"}
+BLOCKED = {"DomainName": PLAY, "AppName": "live", "StreamName": "cam"}
 SPAN = {"StartTime": format_time(time.time() - 600), "EndTime": format_time(time.time() + 600)}
 RESOURCE = {"ResourceType": "DOMAIN", "ResourceId.1": PLAY}
 STAGED = "the id of what is staged"
@@ -80,6 +81,9 @@ CALLS: list[tuple[str, dict[str, str]]] = [
     ("DescribeLiveDomainTrafficData", {"DomainName": PLAY}),
     ("DescribeLiveDomainPushBpsData", {"DomainName": PUSH}),
     ("DescribeLiveDomainPushTrafficData", {"DomainName": PUSH}),
+    ("SetLiveStreamBlock", {**BLOCKED, "BlockType": "blacklist", "LocationList": "CN,AS"}),
+    ("DescribeStreamLocationBlock", {"DomainName": PLAY}),
+    ("DeleteLiveStreamBlock", BLOCKED),
     ("ForbidLiveStream", STREAM),
     ("DescribeLiveStreamsBlockList", {"DomainName": PLAY}),
     ("ResumeLiveStream", STREAM),

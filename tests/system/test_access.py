@@ -186,6 +186,22 @@ def test_regions_are_refused_by_domain(pair: Pair) -> None:
     assert play(pair, source="127.0.0.1").status_code == 403
 
 
+def test_a_stream_is_blocked_by_region_until_it_is_released(pair: Pair) -> None:
+    names = {"domain_name": pair.streaming, "app_name": "live"}
+    done = pair.api.call("SetLiveStreamBlock", **names, stream_name="nobody", block_type="blacklist", location_list="CN")
+    assert (done["Status"], done["Description"]) == ("ok", "ok")
+    assert takes_effect(pair, 403, source=CHINA).headers["X-Tengine-Error"].startswith("denied by region")
+    assert "denied by region" in play_rtmp(pair, source=CHINA)
+    assert play(pair, source=AMERICA).status_code == ADMITTED
+    assert play(pair, source=CHINA, stream="other").status_code == ADMITTED
+    pair.api.call("SetLiveStreamBlock", **names, stream_name="pushed", block_type="blacklist", location_list="CN")
+    assert push(pair, source=CHINA, stream="pushed") == ""
+    pair.api.call("SetLiveStreamBlock", **names, stream_name="nobody", block_type="whitelist", location_list="AS")
+    takes_effect(pair, 403, source=AMERICA)
+    pair.api.call("DeleteLiveStreamBlock", **names, stream_name="nobody")
+    takes_effect(pair, ADMITTED, source=AMERICA)
+
+
 def test_https_is_forced_by_a_redirect(pair: Pair) -> None:
     pair.api.set_config(pair.streaming, "https_force", enable="on")
     answer = takes_effect(pair, 302)

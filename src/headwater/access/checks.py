@@ -17,13 +17,17 @@ Locate = Callable[[str], Place]
 """Where an address is."""
 
 
+Check = Callable[[Client], Refusal | None]
+"""Why a client may not come; None if nothing speaks against it."""
+
+
 class Checks:
     """All access functions of a domain; made once for each policy and asked for each join."""
 
     def __init__(self, access: Access, locate: Locate) -> None:
         self._access = access
         self._denied_protocols = frozenset(access.denied_protocols)
-        self._rules: list[Callable[[Client], Refusal | None]] = []
+        self._rules: list[Check] = []
         if access.ip is not None:
             self._rules.append(_ip_check(access.ip))
         if access.region is not None:
@@ -51,7 +55,7 @@ class Checks:
         return None
 
 
-def region_check(rule: RegionRule, locate: Locate) -> Callable[[Client], Refusal | None]:
+def region_check(rule: RegionRule, locate: Locate) -> Check:
     """A client whose place nobody knows is in no region: a list of refused ones lets it in, a list of allowed ones does not."""
     regions = RegionSet(rule.regions)
 
@@ -61,7 +65,7 @@ def region_check(rule: RegionRule, locate: Locate) -> Callable[[Client], Refusal
     return check
 
 
-def _ip_check(rule: IpRule) -> Callable[[Client], Refusal | None]:
+def _ip_check(rule: IpRule) -> Check:
     networks = AddressSet(rule.networks)
     denied = refuse("ip_denied", status=rule.status)
 
@@ -77,7 +81,7 @@ def _ip_check(rule: IpRule) -> Callable[[Client], Refusal | None]:
     return check
 
 
-def _referer_check(rule: RefererRule) -> Callable[[Client], Refusal | None]:
+def _referer_check(rule: RefererRule) -> Check:
     hosts = Patterns(rule.hosts)
 
     def check(client: Client) -> Refusal | None:
@@ -100,7 +104,7 @@ def _page(referer: str) -> tuple[str, str]:
         return "", ""
 
 
-def _agent_check(rule: AgentRule) -> Callable[[Client], Refusal | None]:
+def _agent_check(rule: AgentRule) -> Check:
     patterns = Patterns(rule.patterns)
 
     def check(client: Client) -> Refusal | None:

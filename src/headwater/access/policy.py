@@ -1,7 +1,7 @@
 """The policy: all that a media node must know of one domain, compiled by the control plane from the database.
 
-Policies travel through `cluster/` under `policy/<domain>`, bans under `ban/<streaming domain>/<app>/<stream>`; media nodes
-watch both and never touch the database.
+Policies travel through `cluster/` under `policy/<domain>`, bans under `ban/<streaming domain>/<app>/<stream>`, and
+blocked regions likewise under `block/`; media nodes watch them and never touch the database.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from headwater.live.output import LAG_BYTES
 
 POLICY_PREFIX = "policy/"
 BAN_PREFIX = "ban/"
+BLOCK_PREFIX = "block/"
 KICK_SUBJECT = "kick"
 """Event subject; its payload is a `Kick`: end the named publisher once, without a ban (ForbidLiveStream, Oneshot=yes)."""
 
@@ -196,6 +197,16 @@ class Ban(msgspec.Struct, frozen=True):
     until_s: float
 
 
+class Block(msgspec.Struct, frozen=True):
+    """A stream that may not be played in some regions, or only there, until `until_s` (unix seconds)."""
+
+    domain: str
+    app: str
+    stream: str
+    rule: RegionRule
+    until_s: float
+
+
 class Kick(msgspec.Struct, frozen=True):
     """End the publisher of this stream once. `domain` is the streaming domain."""
 
@@ -204,7 +215,7 @@ class Kick(msgspec.Struct, frozen=True):
     stream: str
 
 
-def encode(value: Policy | Ban | Kick) -> bytes:
+def encode(value: Policy | Ban | Block | Kick) -> bytes:
     """The bytes that travel through the cluster's store."""
     return msgspec.json.encode(value)
 
@@ -217,6 +228,11 @@ def decode_policy(data: bytes) -> Policy:
 def decode_ban(data: bytes) -> Ban:
     """Raises msgspec.ValidationError or msgspec.DecodeError if the bytes are no ban."""
     return msgspec.json.decode(data, type=Ban)
+
+
+def decode_block(data: bytes) -> Block:
+    """Raises msgspec.ValidationError or msgspec.DecodeError if the bytes are no block."""
+    return msgspec.json.decode(data, type=Block)
 
 
 def decode_kick(data: bytes) -> Kick:
@@ -232,3 +248,8 @@ def policy_key(domain: str) -> str:
 def ban_key(domain: str, app: str, stream: str) -> str:
     """Where a ban stands in the cluster's store."""
     return f"{BAN_PREFIX}{domain}/{app}/{stream}"
+
+
+def block_key(domain: str, app: str, stream: str) -> str:
+    """Where the blocked regions of a stream stand in the cluster's store."""
+    return f"{BLOCK_PREFIX}{domain}/{app}/{stream}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from headwater.access import signing
-from headwater.access.checks import Checks, Locate
+from headwater.access.checks import Check, Checks, Locate, region_check
 from headwater.access.client import Client
 from headwater.access.names import is_name
 from headwater.access.places import NOWHERE
-from headwater.access.policy import Ban, Policy
+from headwater.access.policy import Ban, Block, Policy
 from headwater.access.refusal import Reason, Refusal, refuse
 
 __all__ = ["Grant", "Reason", "Refusal", "Rules", "refuse"]
@@ -52,6 +52,7 @@ class Rules:
         self._dotted: set[str] = set()
         self._judged: dict[tuple[str, bool], _Judged] = {}
         self._bans: dict[tuple[str, str, str], float] = {}
+        self._blocks: dict[tuple[str, str, str], tuple[float, Check]] = {}
 
     def set_policy(self, policy: Policy) -> None:
         """Add a domain or replace what is known of it."""
@@ -80,6 +81,14 @@ class Rules:
     def remove_ban(self, domain: str, app: str, stream: str) -> None:
         """Allow a stream again; unknown ones are ignored."""
         self._bans.pop((domain, app, stream), None)
+
+    def set_block(self, block: Block) -> None:
+        """Keep the viewers of some regions from a stream until `block.until_s`."""
+        self._blocks[block.domain, block.app, block.stream] = block.until_s, region_check(block.rule, self._locate)
+
+    def remove_block(self, domain: str, app: str, stream: str) -> None:
+        """Let a stream be played everywhere again; unknown ones are ignored."""
+        self._blocks.pop((domain, app, stream), None)
 
     def admit_publish(
         self,
@@ -168,6 +177,9 @@ class Rules:
         # last, so that only the holder of a key learns what is forbidden
         if self._bans.get((main.domain, app, stream), now_s) > now_s:
             return refuse("forbidden")
+        block = self._blocks.get((main.domain, app, stream))
+        if block is not None and block[0] > now_s and policy.type == "liveVideo" and (refusal := block[1](client)) is not None:
+            return refusal
         return Grant(policy, main, main.domain, app, stream)
 
     def _compiled(self, policy: Policy, *, staging: bool) -> _Judged:

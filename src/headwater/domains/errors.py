@@ -49,6 +49,7 @@ Code = Literal[
     "InvalidPassword.Unchanged",
     "InvalidPullDomain",
     "InvalidPushDomain",
+    "InvalidReleaseTime.Malformed",
     "InvalidResumeTime.Malformed",
     "InvalidSSLPri.Malformed",
     "InvalidSSLProtocol.ValueNotSupported",
@@ -68,6 +69,7 @@ Code = Literal[
     "QuotaExceeded.Blacklist",
     "QuotaExceeded.Certificate",
     "QuotaExceeded.Domain",
+    "QuotaExceeded.StreamBlock",
     "QuotaExceeded.Tag",
     "QuotaExceeded.Ticket",
     "QuotaIncrease.BandwidthTooLow",
@@ -81,9 +83,9 @@ Code = Literal[
 
 # Reference control-plane 1.7, 2.2, 3, 7.2 and 8. Ours, where the service's own code is not known: DomainMapping.NotFound,
 # DomainRegionMismatch, PushDomainAlreadyMapped, QuotaExceeded.Domain, InvalidFunctions.*, InvalidStartTime.*, InvalidEndTime.*,
-# InvalidTimeSpan, DomainOwnerConflict, QuotaExceeded.Ticket, QuotaIncrease.*, InvalidCsv.*, InvalidTicket.*, EntityNotExist.*
-# and what concerns accounts, their keys and the console's users, and tags; of certificates all but Certificate.Duplicated,
-# Certificate.MissMatch, InvalidSSLProtocol.* and *.MissingParameter.
+# InvalidTimeSpan, ConfigConflict, QuotaExceeded.StreamBlock, DomainOwnerConflict, QuotaExceeded.Ticket, QuotaIncrease.*,
+# InvalidCsv.*, InvalidTicket.*, EntityNotExist.* and what concerns accounts, their keys and the console's users, and tags; of
+# certificates all but Certificate.Duplicated, Certificate.MissMatch, InvalidSSLProtocol.* and *.MissingParameter.
 _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "Certificate.Duplicated": (400, "The certificate name is duplicated."),
     "Certificate.InUse": (400, "The certificate is in use."),
@@ -135,6 +137,7 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "InvalidPassword.Unchanged": (400, "The new password should differ from the current one."),
     "InvalidPullDomain": (400, "The PullDomain should be liveVideo type."),
     "InvalidPushDomain": (400, "The PushDomain should be liveEdge type."),
+    "InvalidReleaseTime.Malformed": (400, "Specified ReleaseTime is malformed."),
     "InvalidResumeTime.Malformed": (400, "Specified parameter ResumeTime is not valid."),
     "InvalidSSLPri.Malformed": (400, "Specified parameter SSLPri is not valid."),
     "InvalidSSLProtocol.ValueNotSupported": (400, "The specified value of parameter SSLProtocol is not supported."),
@@ -156,6 +159,7 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "QuotaExceeded.AccessKey": (400, "The number of access keys has reached the limit of the account."),
     "QuotaExceeded.Blacklist": (400, "Exceed max blacklist count limit"),
     "QuotaExceeded.Certificate": (400, "The number of certificates has reached the quota of the account."),
+    "QuotaExceeded.StreamBlock": (400, "Exceed max stream block count limit"),
     "QuotaExceeded.Domain": (400, "The number of domains has reached the quota of the account."),
     "QuotaExceeded.Tag": (400, "A domain can have 20 tags."),
     "QuotaExceeded.Ticket": (400, "The number of open tickets has reached the limit of the account."),

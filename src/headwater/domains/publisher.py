@@ -10,7 +10,19 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from headwater.access.certificate import CERTIFICATE_PREFIX, DomainCertificate, certificate_key, encode_certificate
-from headwater.access.policy import BAN_PREFIX, POLICY_PREFIX, Ban, Policy, ban_key, encode, policy_key
+from headwater.access.policy import (
+    BAN_PREFIX,
+    BLOCK_PREFIX,
+    POLICY_PREFIX,
+    Ban,
+    Block,
+    Policy,
+    RegionRule,
+    ban_key,
+    block_key,
+    encode,
+    policy_key,
+)
 from headwater.cluster.interface import Cluster
 from headwater.domains.function_store import Row
 from headwater.domains.functions import FunctionSetting, decode_args
@@ -27,6 +39,7 @@ from headwater.store.models import (
     PlayMapping,
     StagedFunction,
     StreamBan,
+    StreamBlock,
 )
 
 StreamId = tuple[str, str, str]
@@ -66,6 +79,14 @@ class Publisher:
             for stream, ban in now.items():
                 await self._set(ban_key(*stream), None if ban is None else encode(_ban(ban)))
 
+    async def blocks(self, streams: Iterable[StreamId]) -> None:
+        """Put the blocked regions of these streams, or remove them if they are gone."""
+        async with self._lock:
+            async with self._database.read() as session:
+                now = {stream: await session.get(StreamBlock, stream) for stream in streams}
+            for stream, block in now.items():
+                await self._set(block_key(*stream), None if block is None else encode(_block(block)))
+
     async def certificates(self, names: Iterable[str]) -> None:
         """Put the certificates of these domains, or remove them if there are none."""
         async with self._lock:
@@ -79,7 +100,7 @@ class Publisher:
         async with self._lock:
             stale = {
                 entry.key: entry.value
-                for prefix in (POLICY_PREFIX, BAN_PREFIX, CERTIFICATE_PREFIX)
+                for prefix in (POLICY_PREFIX, BAN_PREFIX, BLOCK_PREFIX, CERTIFICATE_PREFIX)
                 for entry in await self._cluster.list(prefix)
             }
             async for key, value in self._truth(now_s):
@@ -103,8 +124,11 @@ class Publisher:
             last = domains[-1].name
         async with self._database.read() as session:
             bans = (await session.scalars(select(StreamBan).where(StreamBan.until_s > now_s))).all()
+            blocks = (await session.scalars(select(StreamBlock).where(StreamBlock.release_s > now_s))).all()
         for ban in bans:
             yield ban_key(ban.domain, ban.app, ban.stream), encode(_ban(ban))
+        for block in blocks:
+            yield block_key(block.domain, block.app, block.stream), encode(_block(block))
         last = ""
         while True:
             async with self._database.read() as session:
@@ -170,6 +194,11 @@ def _certificate(https: DomainHttps, kept: Certificate | None) -> DomainCertific
     if not https.enabled:
         return DomainCertificate(enabled=False)
     return None if kept is None else DomainCertificate(chain=kept.chain, key=kept.key)
+
+
+def _block(row: StreamBlock) -> Block:
+    rule = RegionRule(tuple(row.locations.split(",")), row.type == "whitelist")
+    return Block(row.domain, row.app, row.stream, rule, row.release_s)
 
 
 def _ban(row: StreamBan) -> Ban:

@@ -32,7 +32,7 @@ from headwater.domains.urls import Endpoints, StreamUrls, stream_urls
 from headwater.domains.usage import DAY_S, Side, UsageService
 from headwater.settings import Domains
 from headwater.store.database import Actor, Database
-from headwater.store.models import Domain, DomainDelay, DomainFunction, DomainMapping, StreamBan
+from headwater.store.models import Domain, DomainDelay, DomainFunction, DomainMapping, StreamBan, StreamBlock
 
 DOMAINS_PER_CALL = 50
 """Domains that one call may configure (reference control-plane 4)."""
@@ -201,12 +201,14 @@ class DomainService:
                 raise error("InvalidOperation")
             others = [other for other, _ in await bindings.related(change.session, domain)]
             bans = (await change.session.scalars(select(StreamBan).where(StreamBan.domain == domain.name))).all()
+            blocks = (await change.session.scalars(select(StreamBlock).where(StreamBlock.domain == domain.name))).all()
             change.before = _record(domain)
             await change.session.execute(delete(Domain).where(Domain.name == domain.name))  # the rest follows by foreign keys
             await forget_unused(change.session, account_id)
             await quota.count(change.session, account_id, -1)
         await self.publisher.policies([domain.name, *others])
         await self.publisher.bans([(ban.domain, ban.app, ban.stream) for ban in bans])
+        await self.publisher.blocks([(block.domain, block.app, block.stream) for block in blocks])
         await self.publisher.certificates([domain.name])
 
     async def start(self, account_id: str, name: str, *, actor: Actor) -> None:

@@ -11,6 +11,7 @@ from headwater.cluster.nodes import NodeList
 from headwater.domains.accounts import AccountService
 from headwater.domains.audit import AuditService
 from headwater.domains.bindings import BindingService
+from headwater.domains.blocks import BlockService
 from headwater.domains.certificates import CertificateService
 from headwater.domains.claims import ClaimService
 from headwater.domains.filings import FilingService
@@ -34,6 +35,7 @@ class Services:
     accounts: AccountService
     domains: DomainService
     staging: StagingService
+    blocks: BlockService
     streams: StreamService
     tags: TagService
     certificates: CertificateService
@@ -68,6 +70,7 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
     return Services(
         accounts=AccountService(database, clock),
         domains=domains,
+        blocks=BlockService(database, domains.publisher, clock),
         staging=StagingService(database, domains.publisher, clock),
         streams=StreamService(database, cluster, domains.publisher, settings.domains, clock),
         tags=TagService(database, clock),

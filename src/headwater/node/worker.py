@@ -127,6 +127,7 @@ class Node:
         await asyncio.gather(
             self._follow(policies.POLICY_PREFIX, self._policy),
             self._follow(policies.BAN_PREFIX, self._ban),
+            self._follow(policies.BLOCK_PREFIX, self._block),
             self._follow(STREAM_PREFIX, self.relay.directory.stream_changed, rules=False),
             self._follow(WORKER_PREFIX, self.relay.directory.worker_changed, rules=False),
             self._follow(CERTIFICATE_PREFIX, self.certificates.changed, rules=False),
@@ -231,6 +232,13 @@ class Node:
         for stream in self.hub.streams.values():
             if stream.key.domain == policy.domain:
                 stream.set_options(policy.session, policy.latency.hls_delay_s)
+
+    def _block(self, key: str, value: bytes | None) -> None:
+        if value is not None:
+            self.rules.set_block(policies.decode_block(value))
+            return
+        domain, app, stream = key.removeprefix(policies.BLOCK_PREFIX).split("/")
+        self.rules.remove_block(domain, app, stream)
 
     def _ban(self, key: str, value: bytes | None) -> None:
         if value is not None:
