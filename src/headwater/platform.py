@@ -160,8 +160,6 @@ class Platform:
             exposition.Source(lambda: store_families(cluster)),
             exposition.Source(self.services.certificates.families),
         ]
-        node = socket.gethostname()
-        sources = [exposition.Source(lambda: store_families(cluster))]
         workers = settings.workers or len(os.sched_getaffinity(0))
         for index in range(workers):
             internal_socket = str(run_dir / f"worker-{index}.sock")
