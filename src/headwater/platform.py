@@ -152,6 +152,7 @@ class Platform:
         if self.services.certificates.free_available:
             issuer = issuance.Issuer(database, cluster, self.services.certificates, settings.acme, trust)
             await exits.enter_async_context(_background(issuer.run))
+        await exits.enter_async_context(_background(self.services.cnames.run))
 
         await exits.enter_async_context(_background(self.services.usage.run_purge))
 

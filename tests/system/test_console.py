@@ -157,7 +157,14 @@ def test_a_new_user_adds_two_domains_and_plays_a_stream(walk: Walk, platform: Se
 
     # Then the CNAME record
     expect(page.get_by_role("heading", name=f"Point {PUSH} at the platform")).to_be_visible()
+    state = page.locator(".cname-state")
+    expect(state).to_contain_text("Not found yet.")
     walk.step("cname")
+    names.records[PUSH, "CNAME"] = ["elsewhere.example.net."]
+    expect(state).to_contain_text("It points to elsewhere.example.net.", timeout=30_000)
+    names.records[PUSH, "CNAME"] = [f"{PUSH}.w.headwater.internal."]
+    expect(state).to_contain_text("Configured", timeout=30_000)
+    walk.step("cname-configured")
 
     # The streaming domain: the same live center, and no second proof
     page.get_by_role("link", name="Add a streaming domain").click()
@@ -167,6 +174,11 @@ def test_a_new_user_adds_two_domains_and_plays_a_stream(walk: Walk, platform: Se
     walk.step("add-streaming")
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_role("heading", name=f"Point {PLAY} at the platform")).to_be_visible()
+
+    walk.open("/domains")
+    expect(page.get_by_role("row", name=PUSH)).to_contain_text("Configured")
+    expect(page.get_by_role("row", name=PLAY)).to_contain_text("Not found")
+    walk.step("domains")
 
     # A name cannot be added twice, and the page knows whose it is
     walk.open("/domains/add")

@@ -84,6 +84,7 @@ def create_app(services: Services, settings: Settings, clock: Callable[[], float
         *page("/domains/{name}", domain.overview),
         *action("/domains/{name}/status", domain.status),
         *page("/domains/{name}/cname", domain.cname),
+        *page("/domains/{name}/cname/state", domain.cname_state),
         *page("/domains/{name}/binding", domain.binding, post=domain.bind),
         *page("/domains/{name}/urls", domain.urls),
         *page("/domains/{name}/qr", domain.qr),

@@ -14,6 +14,7 @@ from headwater.domains.bindings import BindingService
 from headwater.domains.blocks import BlockService
 from headwater.domains.certificates import CertificateService
 from headwater.domains.claims import ClaimService
+from headwater.domains.cnames import CnameService
 from headwater.domains.filings import FilingService
 from headwater.domains.ownership import OwnershipService
 from headwater.domains.quota import QuotaService
@@ -48,6 +49,7 @@ class Services:
     tickets: TicketService
     users: UserService
     audit: AuditService
+    cnames: CnameService
     nodes: NodeList
 
 
@@ -83,6 +85,7 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         tickets=TicketService(database, quotas, ownership, clock),
         users=UserService(database, clock),
         audit=AuditService(database),
+        cnames=CnameService(database, settings.domains.ownership, settings.domains.cname_zone, clock),
         nodes=NodeList(cluster),
         certificates=CertificateService(database, domains.publisher, settings.acme, clock),
     )

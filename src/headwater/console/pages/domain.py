@@ -37,7 +37,8 @@ async def overview(visit: Visit) -> Response:
     """The basics."""
     account, domain = await shown_domain(visit)
     tags = (await visit.services.tags.tags_of(account, [domain.name])).get(domain.name, {})
-    return await page(visit, "domain.html", account, domain, tags=tags)
+    state = visit.services.cnames.known([domain.name]).get(domain.name)
+    return await page(visit, "domain.html", account, domain, tags=tags, state=state)
 
 
 async def status(visit: Visit) -> Response:
@@ -69,9 +70,18 @@ async def status(visit: Visit) -> Response:
 
 
 async def cname(visit: Visit) -> Response:
-    """The step in which the domain is pointed at us."""
+    """The step in which the domain is pointed at us; the page asks for its state while it is open."""
     account, domain = await shown_domain(visit)
-    return await page(visit, "cname.html", account, domain, state=None)
+    state = visit.services.cnames.known([domain.name]).get(domain.name)
+    return await page(visit, "cname.html", account, domain, state=state)
+
+
+async def cname_state(visit: Visit) -> Response:
+    """The state of the CNAME record now: as a sentence, or for the list as a word."""
+    account, domain = await shown_domain(visit)
+    state = await visit.services.cnames.check(account, domain.name)
+    template = "cname_word.html" if visit.query.get("as") == "word" else "cname_state.html"
+    return visit.render(template, domain=domain, state=state, known=True)
 
 
 async def binding(visit: Visit) -> Response:
