@@ -309,17 +309,20 @@ class Headwater(Server):
     protocols = ("flv", "rtmp", "https-flv", "hls", "joins")
     takes = True
     worker_count: ClassVar[int] = 1
+    settings: ClassVar[dict[str, str]] = {}
+    session: ClassVar[dict[str, str]] = {}
     ingest, streaming = "push.bench.test", "play.bench.test"
 
     def _start(self) -> None:
         services = ("rtmp", "rtmps", "http", "https", "api", "console", "metrics")
         ports = {service: free_port() for service in services} | {"rtmp": self.rtmp_port, "http": self.http_port}
         self._ports = ports
-        listen = [part for name, port in ports.items() for part in ("--set", f"listen.{name}=127.0.0.1:{port}")]
-        listen += ["--set", "listen.dns="]
+        settings = {f"listen.{name}": f"127.0.0.1:{port}" for name, port in ports.items()}
+        settings |= {"listen.dns": "", "workers": str(self.worker_count), **self.settings}
+        flags = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
         data = ["--data-dir", str(self.folder / "data")]
         self._run(
-            [sys.executable, "-m", "headwater", "up", "--set", f"workers={self.worker_count}", *data, *listen],
+            [sys.executable, "-m", "headwater", "up", *data, *flags],
             output=subprocess.PIPE,
         )
         self._until_says(b"ready")
@@ -332,7 +335,7 @@ class Headwater(Server):
         api = Api(ports["api"], account["access_key_id"], account["access_key_secret"])
         for domain, kind in ((self.ingest, "liveEdge"), (self.streaming, "liveVideo")):
             api.call("AddLiveDomain", DomainName=domain, LiveDomainType=kind, Region="cn-shanghai")
-        functions = [_function("aliauth", auth_type="no_auth"), _function("headwater_live", flush=self.profile)]
+        functions = [_function("aliauth", auth_type="no_auth"), _function("headwater_live", flush=self.profile, **self.session)]
         api.call("BatchSetLiveDomainConfigs", DomainNames=self.ingest, Functions=json.dumps(functions[:1]))
         api.call("BatchSetLiveDomainConfigs", DomainNames=self.streaming, Functions=json.dumps(functions))
         api.call("AddLiveDomainMapping", PushDomain=self.ingest, PullDomain=self.streaming)

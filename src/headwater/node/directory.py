@@ -92,7 +92,8 @@ class Directory:
             return
         if before is not None:
             self._last.pop(stream, None)
-            self._last[stream] = (before, self._clock() + REMEMBERED_S)
+            if before != self._index:  # nobody asks this worker itself
+                self._last[stream] = (before, self._clock() + REMEMBERED_S)
         self._on_change(stream)
 
     def worker_changed(self, key: str, value: bytes | None) -> None:
