@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from headwater.access import verdict
 from headwater.access.client import Client
-from headwater.access.policy import Ban, Policy, Signing
+from headwater.access.policy import Ban, Policy, Signing, encode
 from headwater.access.signing import sign
 from headwater.access.verdict import Grant, Reason, Refusal, Rules, refuse
 
@@ -176,3 +177,18 @@ def test_a_name_with_a_leading_dot_stands_for_every_subdomain(rules: Rules) -> N
         assert reason(play(rules, domain=name)) == "unknown_domain"
     rules.remove_policy(".example.com")
     assert reason(play(rules, domain="c.example.com")) == "unknown_domain"
+
+
+def test_only_so_many_policies_are_kept_ready_and_all_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdict, "DECODED_MAX", 2)
+    rules = Rules()
+    policies = [Policy(f"{n}.test", "1", "liveVideo", "online", "r", streaming_domain=f"{n}.test") for n in range(5)]
+    for policy in policies:
+        rules.set_policy(policy)
+    for _ in range(2):
+        assert [rules.policy(policy.domain) for policy in policies] == policies
+    assert not rules.set_encoded("1.test", encode(policies[1]))
+    assert rules.set_encoded("1.test", encode(policies[1]).replace(b"online", b"offline"))
+    changed = rules.policy("1.test")
+    assert changed is not None
+    assert changed.status == "offline"

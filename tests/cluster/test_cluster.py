@@ -322,3 +322,26 @@ async def test_nothing_stays_of_readers_jobs_and_leases_that_are_gone(cluster: C
         await cluster.get("a round trip, so that the store has heard of it")
     gc.collect()
     assert store.sizes() == {"keys": 0, "leases": 0, "watches": 0, "subscriptions": 0, "queues": 0}
+
+
+async def test_what_exists_is_told_once_and_in_its_last_form_while_the_store_changes() -> None:
+    cluster = EmbeddedCluster()
+    for number in range(10):
+        await cluster.put(f"k/{number}", b"old")
+    watch = cluster.watch("k/")
+    told = [await take_change(watch) for _ in range(4)]
+    await cluster.put("k/1", b"new")  # told already: comes again
+    await cluster.put("k/8", b"new")  # not told yet: comes once
+    await cluster.delete("k/3")
+    await cluster.delete("k/9")
+    await cluster.put("k/31", b"new")
+    await cluster.put("k/0", b"new")
+    told += await until_synced(watch)
+    assert told == [
+        *((f"k/{number}", b"old") for number in range(4)),
+        ("k/31", b"new"),
+        *((f"k/{number}", b"old") for number in range(4, 8)),
+        ("k/8", b"new"),
+    ]
+    assert [await take_change(watch) for _ in range(3)] == [("k/1", b"new"), ("k/3", None), ("k/0", b"new")]
+    await cluster.close()

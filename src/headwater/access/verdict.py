@@ -9,7 +9,7 @@ from headwater.access.checks import Check, Checks, Locate, region_check
 from headwater.access.client import Client
 from headwater.access.names import is_name
 from headwater.access.places import NOWHERE
-from headwater.access.policy import Ban, Block, Policy
+from headwater.access.policy import Ban, Block, Policy, decode_policy, encode
 from headwater.access.refusal import Reason, Refusal, refuse
 
 __all__ = ["Grant", "Reason", "Refusal", "Rules", "refuse"]
@@ -36,6 +36,9 @@ class _Judged(msgspec.Struct, frozen=True):
     checks: Checks
 
 
+DECODED_MAX = 50_000
+"""Policies that are kept ready for use, some 100 MB: more domains than one worker has clients for. Beyond it the oldest go."""
+
 NAME_MAX = 253
 """Characters of a domain name (RFC 1035 section 2.3.4); nothing longer can be under a name with a leading dot."""
 
@@ -48,6 +51,7 @@ class Rules:
 
     def __init__(self, locate: Locate = lambda address: NOWHERE) -> None:
         self._locate = locate
+        self._encoded: dict[str, bytes] = {}
         self._policies: dict[str, Policy] = {}
         self._dotted: set[str] = set()
         self._judged: dict[tuple[str, bool], _Judged] = {}
@@ -56,15 +60,26 @@ class Rules:
 
     def set_policy(self, policy: Policy) -> None:
         """Add a domain or replace what is known of it."""
-        self._forget(policy.domain)
-        self._policies[policy.domain] = policy
-        if policy.domain.startswith("."):
-            self._dotted.add(policy.domain)
+        self.set_encoded(policy.domain, encode(policy))
+
+    def set_encoded(self, domain: str, policy: bytes) -> bool:
+        """As `set_policy`, with the policy as it travels; False if that is known already.
+
+        It is kept like this until somebody comes: most domains of a large platform rest, and a decoded policy takes five times
+        the memory.
+        """
+        if self._encoded.get(domain) == policy:
+            return False
+        self._forget(domain)
+        self._encoded[domain] = policy
+        if domain.startswith("."):
+            self._dotted.add(domain)
+        return True
 
     def remove_policy(self, domain: str) -> None:
         """Forget a domain; unknown ones are ignored."""
         self._forget(domain)
-        self._policies.pop(domain, None)
+        self._encoded.pop(domain, None)
         self._dotted.discard(domain)
 
     def policy(self, domain: str, *, staging: bool = False) -> Policy | None:
@@ -135,12 +150,21 @@ class Rules:
 
     def _find(self, domain: str) -> Policy | None:
         """The policy of a name, or of the nearest name with a leading dot, which stands for every subdomain of it."""
-        policy = self._policies.get(domain)
+        policy = self._decoded(domain)
         if policy is None and self._dotted and len(domain) <= NAME_MAX:
             parts = domain.split(".")[1:]
             dotted = (f".{'.'.join(parts[first:])}" for first in range(len(parts)))
             found = next((name for name in dotted if name in self._dotted), None)
-            return None if found is None else self._policies[found]
+            return None if found is None else self._decoded(found)
+        return policy
+
+    def _decoded(self, domain: str) -> Policy | None:
+        policy = self._policies.get(domain)
+        if policy is None and (encoded := self._encoded.get(domain)) is not None:
+            policy = decode_policy(encoded)
+            if len(self._policies) >= DECODED_MAX:
+                self._forget(next(iter(self._policies)))
+            self._policies[domain] = policy
         return policy
 
     def _admit(
@@ -156,7 +180,7 @@ class Rules:
     ) -> Grant | Refusal:
         if policy.status != "online":
             return refuse("domain_offline")
-        main = self._policies.get(policy.streaming_domain) if policy.streaming_domain else None
+        main = self._decoded(policy.streaming_domain) if policy.streaming_domain else None
         if main is None:
             return refuse("not_bound")
         if main.status != "online":
@@ -196,5 +220,6 @@ class Rules:
         return judged
 
     def _forget(self, domain: str) -> None:
+        self._policies.pop(domain, None)
         self._judged.pop((domain, False), None)
         self._judged.pop((domain, True), None)

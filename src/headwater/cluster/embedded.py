@@ -11,7 +11,7 @@ import bisect
 import time
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
@@ -70,31 +70,47 @@ class Feed(AsyncIterator[T], Generic[T]):
 
 
 class Watch(Feed[Change]):
-    """One watch: a snapshot taken when it is read, then a bounded queue of changes; when that overflows, a new snapshot."""
+    """One watch: what exists, then a bounded queue of changes; when that overflows, it starts over with what exists.
 
-    def __init__(self, home: WeakSet[Watch], prefix: str, snapshot: Callable[[str], Iterable[Change]]) -> None:
+    What exists is taken from the store as the reader goes on, not all at once: there may be a million keys. Meanwhile only
+    changes of keys that the reader has passed are queued, for the others are still to come.
+    """
+
+    def __init__(self, home: WeakSet[Watch], prefix: str, snapshot: Callable[[str], Iterator[Change]]) -> None:
         super().__init__(home)
         self._prefix = prefix
         self._snapshot = snapshot
+        self._existing: Iterator[Change] | None = None
+        self._first: deque[Change] = deque()
+        self._passed = ""
         self._behind = True
-        self._room = 0
         self._told = Told()
 
     def next_ready(self) -> Change | None:
         """The next change if there is one now."""
         if self._behind and not self._ended:
             self._told.start_over()
-            self._queue.extend(self._snapshot(self._prefix))
-            self._room = len(self._queue) + WATCH_QUEUE_MAX
+            self._existing = self._snapshot(self._prefix)
+            self._passed = ""
             self._behind = False
-        return self._told.next_of(self._queue)
+        if self._existing is not None and not self._first:
+            change = next(self._existing)
+            self._first.append(change)
+            if change.key == SYNCED:
+                self._existing = None
+            else:
+                self._passed = change.key
+        return self._told.next_of(self._first or self._queue)
 
     def notify(self, change: Change) -> None:
         """Take note of a change in the store."""
         if self._behind or not change.key.startswith(self._prefix):
             return
-        if len(self._queue) >= self._room:
+        if self._existing is not None and change.key > self._passed:
+            return
+        if len(self._queue) >= WATCH_QUEUE_MAX:
             self._queue.clear()
+            self._first.clear()
             self._behind = True
         else:
             self._queue.append(change)
@@ -194,8 +210,8 @@ class EmbeddedCluster:
         self.job_timeout_s = job_timeout_s
         self._clock = clock
         self._entries: dict[str, Entry] = {}
-        # All keys, sorted: a prefix is read in O(log n + its own keys); an insert moves pointers in C, which is cheap for
-        # the hundred thousand keys that one machine can have.
+        # All keys, sorted: a prefix is read in O(log n + its own keys); an insert moves pointers in C, half a millisecond for
+        # a million keys.
         self._keys: list[str] = []
         self._lease_of: dict[str, str] = {}
         self._leases: dict[str, _LeaseRecord] = {}
@@ -416,8 +432,15 @@ class EmbeddedCluster:
             yield self._entries[key]
 
     def _snapshot(self, prefix: str) -> Iterator[Change]:
-        for entry in self._below(prefix):
-            yield Change(entry.key, entry.value, entry.revision)
+        """What exists, in the order of keys, then SYNCED. Keys may come and go while the reader rests."""
+        index = bisect.bisect_left(self._keys, prefix)
+        while index < len(self._keys) and (key := self._keys[index]).startswith(prefix):
+            entry = self._entries[key]
+            yield Change(key, entry.value, entry.revision)
+            if index < len(self._keys) and self._keys[index] == key:
+                index += 1
+            else:
+                index = bisect.bisect_right(self._keys, key)
         yield Change(SYNCED, None, self._revision)
 
     def _notify(self, change: Change) -> None:

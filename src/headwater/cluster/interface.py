@@ -28,7 +28,10 @@ class LeaseEnded(ClusterError):
     """The lease under which a key was to be put has ended."""
 
 
-class Entry(msgspec.Struct, frozen=True):
+# `gc=False`: they hold nothing that could refer to them, and a million of them would make each garbage collection take long.
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One key with its value. `revision` grows with every change anywhere in the store."""
 
     key: str
@@ -36,7 +39,7 @@ class Entry(msgspec.Struct, frozen=True):
     revision: int
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """One step of a watch: `value` is None when the key was deleted or its lease ended.
 
     `key` is "" for the one change that says: everything that existed when the watch began (or began again after a lost
@@ -52,7 +55,7 @@ SYNCED = ""
 """The `Change.key` that ends the initial part of a watch."""
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """A message published on a subject; delivered at most once to each present subscriber."""
 
     subject: str

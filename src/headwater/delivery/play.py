@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 from typing import Protocol, cast
 
 import msgspec
@@ -181,12 +181,18 @@ class Delivery:
             skipped_bytes=viewer.skipped_bytes,
         )
 
-    def enforce(self) -> None:
-        """Ask again about every viewer, after policies or bans have changed; HLS viewers are asked at each playlist."""
+    def enforce(self, domains: Set[str] | None) -> None:
+        """Ask again about every viewer whom the policies and bans of these domains concern, after they have changed.
+
+        None: about everybody. HLS viewers are asked at each playlist.
+        """
         for stream in tuple(self.hub.streams.values()):
             key = stream.key
             for viewer in stream.viewers():
-                verdict = self.judge(cast(PlayRequest, viewer.request), ignore_expiry=True)
+                request = cast(PlayRequest, viewer.request)
+                if domains is not None and key.domain not in domains and request.domain not in domains:
+                    continue
+                verdict = self.judge(request, ignore_expiry=True)
                 if isinstance(verdict, Refusal):
                     self._counters.refused["play", verdict.reason] += 1
                     viewer.owner.end_viewer(verdict.text)

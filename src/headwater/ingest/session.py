@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 from typing import Protocol
 
 import msgspec
@@ -203,9 +203,14 @@ class Ingest:
         for session in self.sessions:
             self.received[session.request.domain] += session.settle()
 
-    def enforce(self) -> None:
-        """Ask again about every running push, after policies or bans have changed."""
+    def enforce(self, domains: Set[str] | None) -> None:
+        """Ask again about every running push that the policies and bans of these domains concern, after they have changed.
+
+        None: about all of them.
+        """
         for session in tuple(self.sessions):
+            if domains is not None and session.stream.key.domain not in domains and session.request.domain not in domains:
+                continue
             verdict = self._judge(session.request, ignore_expiry=True)
             if isinstance(verdict, Refusal):
                 self._counters.refused["publish", verdict.reason] += 1

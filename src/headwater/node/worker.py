@@ -117,6 +117,7 @@ class Node:
         self._sweeper: asyncio.TimerHandle | None = None
         self._sweep_at = 0.0
         self._enforcing: asyncio.Handle | None = None
+        self._to_enforce: set[str] = set()
         self._telling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -216,7 +217,7 @@ class Node:
             if change.key != SYNCED:
                 apply(change.key, change.value)
                 if rules:
-                    self._enforce_soon()
+                    self._enforce_soon(change.key.split("/")[1])
 
     async def _kicks(self, events: AsyncIterator[Any]) -> None:
         async for event in events:
@@ -224,13 +225,14 @@ class Node:
             self.ingest.kick(StreamKey(kick.domain, kick.app, kick.stream))
 
     def _policy(self, key: str, value: bytes | None) -> None:
+        domain = key.removeprefix(policies.POLICY_PREFIX)
         if value is None:
-            self.rules.remove_policy(key.removeprefix(policies.POLICY_PREFIX))
+            self.rules.remove_policy(domain)
             return
-        policy = policies.decode_policy(value)
-        self.rules.set_policy(policy)
+        if not self.rules.set_encoded(domain, value):
+            return
         for stream in self.hub.streams.values():
-            if stream.key.domain == policy.domain:
+            if stream.key.domain == domain and (policy := self.rules.policy(domain)) is not None:
                 stream.set_options(policy.session, policy.latency.hls_delay_s)
 
     def _block(self, key: str, value: bytes | None) -> None:
@@ -247,15 +249,19 @@ class Node:
         domain, app, stream = key.removeprefix(policies.BAN_PREFIX).split("/")
         self.rules.remove_ban(domain, app, stream)
 
-    def _enforce_soon(self) -> None:
-        """Ask again about everybody who is here: once for all changes that arrive together."""
+    def _enforce_soon(self, domain: str) -> None:
+        """Ask again about everybody who is here by this domain: once for all changes that arrive together."""
+        self._to_enforce.add(domain)
         if self._enforcing is None:
             self._enforcing = self.loop.call_soon(self._enforce)
 
     def _enforce(self) -> None:
         self._enforcing = None
-        self.ingest.enforce()
-        self.delivery.enforce()
+        changed, self._to_enforce = self._to_enforce, set()
+        # a name with a leading dot stands for others, by which its clients come
+        domains = None if any(domain.startswith(".") for domain in changed) else changed
+        self.ingest.enforce(domains)
+        self.delivery.enforce(domains)
 
     # what the worker does by itself
 
