@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-import json
+import http.client
 import secrets
 import signal
 import socket
@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import quote
 
 import httpx
@@ -119,16 +119,6 @@ class Api:
         return answer
 
 
-def median_ms(repeat: int, work: Callable[[int], object]) -> float:
-    """The median time of some calls, after a few that do not count."""
-    times = []
-    for number in range(repeat + 10):
-        started = time.perf_counter()
-        work(number)
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[10:]) * 1000
-
-
 def free_ports(count: int) -> list[int]:
     """Ports of 127.0.0.1 that nobody listens on."""
     with contextlib.ExitStack() as held:
@@ -144,7 +134,7 @@ def serving(settings: list[str], workers: int) -> Iterator[tuple[int, int, int, 
     api, http = free_ports(2)
     others = ("rtmp", "rtmps", "https", "console", "metrics")
     listen = [f"listen.api=127.0.0.1:{api}", f"listen.http=127.0.0.1:{http}", *(f"listen.{other}=" for other in others)]
-    flags = [*settings, *listen, f"workers={workers}", "api.limits_scale=0", "domains.quota=2000000", "log.level=warning"]
+    flags = [*settings, *listen, f"workers={workers}", "api.limits_scale=0", "domains.quota=2000000", "log.level=error"]
     started = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "headwater", "up", *(part for flag in flags for part in ("--set", flag))],
@@ -164,63 +154,84 @@ def serving(settings: list[str], workers: int) -> Iterator[tuple[int, int, int, 
         process.wait(60)
 
 
-def everywhere_s(api: Api, http: int, domain: str, workers: int) -> float:
-    """How long it takes from the call that stops a domain until every worker refuses to play from it.
+class Node:
+    """A running node with its domains."""
 
-    The kernel gives new connections to workers at random: so many in a row, none of them served, leave out no worker.
+    def __init__(self, count: int, port: int, http: int, pid: int, ready_s: float, key: tuple[str, str]) -> None:
+        self.count, self.pid, self.ready_s = count, pid, ready_s
+        self.api = Api(port, *key)
+        self._http = http
+        self._new = secrets.token_hex(4)
+
+    def add(self, number: int) -> None:
+        """Add a domain that nobody has."""
+        new = f"n{number}-{self._new}.bench.test"
+        self.api.call("AddLiveDomain", DomainName=new, LiveDomainType="liveVideo", Region=REGION, Scope="overseas")
+
+    def detail(self, number: int) -> None:
+        """Look at one of the domains."""
+        self.api.call("DescribeLiveDomainDetail", DomainName=name(number * 7919 % self.count))
+
+    def page(self, number: int) -> None:
+        """Read one of the first pages."""
+        self.api.call("DescribeLiveUserDomains", PageNumber=str(number % 5 + 1))
+
+    def middle(self, number: int) -> None:
+        """Read a page in the middle of the list."""
+        self.api.call("DescribeLiveUserDomains", PageNumber=str(max(1, min(100_000, self.count // 40) - number)))
+
+    def everywhere_ms(self, domain: str, workers: int) -> float:
+        """How long it takes from the call that stops a domain until every worker refuses to play from it.
+
+        The kernel gives new connections to workers at random: so many in a row that all refuse leave out no worker.
+        """
+        started = last_served = time.perf_counter()
+        self.api.call("StopLiveDomain", DomainName=domain)
+        answered = time.perf_counter()
+        in_a_row = 0
+        while in_a_row < 16 * workers:
+            asked = time.perf_counter()
+            connection = http.client.HTTPConnection("127.0.0.1", self._http, timeout=10)
+            connection.request("GET", f"/live/x.flv?vhost={domain}")
+            reason = connection.getresponse().headers.get("X-Tengine-Error", "")
+            connection.close()
+            if "offline" in reason:
+                in_a_row += 1
+            else:
+                in_a_row, last_served = 0, asked
+        return (max(answered, last_served) - started) * 1000
+
+    def memory_mib(self) -> tuple[float, float]:
+        """What the main process and the largest worker have resident."""
+        workers = [each for each in tree(self.pid) if "headwater.node" in title(each)]
+        return memory_bytes(self.pid)[0] / MIB, max(memory_bytes(each)[0] for each in workers) / MIB
+
+
+@contextlib.contextmanager
+def node(count: int, database: str, workers: int) -> Iterator[Node]:
+    """A node on a new database with so many domains."""
+    with tempfile.TemporaryDirectory(prefix="headwater-bench-") as folder:
+        key = asyncio.run(fill(Settings(data_dir=folder, database=database), count))
+        with serving([f"data_dir={folder}", f"database={database}"], workers) as (port, http_port, pid, ready_s):
+            yield Node(count, port, http_port, pid, ready_s, key)
+
+
+def medians_ms(nodes: Sequence[Node], repeat: int, work: Callable[[Node, int], object]) -> list[float]:
+    """The median time of some calls on each node, after a few that do not count.
+
+    The nodes take turns, so that whatever else the machine does hits them alike.
     """
-    url = f"http://127.0.0.1:{http}/live/x.flv?vhost={domain}"
-    started = time.monotonic()
-    api.call("StopLiveDomain", DomainName=domain)
-    in_a_row, since = 0, time.monotonic()
-    while in_a_row < 16 * workers:
-        reason = httpx.get(url, trust_env=False).headers.get("X-Tengine-Error", "")
-        if "offline" in reason:
-            since = time.monotonic() if in_a_row == 0 else since
-            in_a_row += 1
-        else:
-            in_a_row = 0
-    return since - started
-
-
-def measure(settings: list[str], data: Settings, count: int, workers: int, repeat: int) -> dict[str, float]:
-    """All figures with so many domains."""
-    key_id, secret = asyncio.run(fill(data, count))
-    with serving(settings, workers) as (port, http, pid, ready_s):
-        api = Api(port, key_id, secret)
-        new = secrets.token_hex(4)
-        found = {
-            "domains": count,
-            "start_s": ready_s,
-            "AddLiveDomain_ms": median_ms(
-                repeat,
-                lambda n: api.call(
-                    "AddLiveDomain",
-                    DomainName=f"n{n}-{new}.bench.test",
-                    LiveDomainType="liveVideo",
-                    Region=REGION,
-                    Scope="overseas",
-                ),
-            ),
-            "DescribeLiveDomainDetail_ms": median_ms(
-                repeat, lambda n: api.call("DescribeLiveDomainDetail", DomainName=name(n * 7919 % count))
-            ),
-            "DescribeLiveUserDomains_ms": median_ms(repeat, lambda n: api.call("DescribeLiveUserDomains", PageSize="20")),
-        }
-        total = api.call("DescribeLiveUserDomains")["TotalCount"]
-        assert total == count + repeat + 10, total
-        found["page_in_the_middle_ms"] = median_ms(
-            10, lambda n: api.call("DescribeLiveUserDomains", PageNumber=str(max(1, min(100_000, count // 100))), PageSize="50")
-        )
-        found["change_everywhere_s"] = max(everywhere_s(api, http, name(2 * n), workers) for n in range(10))
-        main, rest = pid, [each for each in tree(pid) if "headwater.node" in title(each)]
-        found["main_rss_mib"] = memory_bytes(main)[0] / MIB
-        found["worker_rss_mib"] = max(memory_bytes(each)[0] for each in rest) / MIB
-    return found
+    times: list[list[float]] = [[] for _ in nodes]
+    for number in range(repeat + 10):
+        for each, taken in zip(nodes, times, strict=True):
+            started = time.perf_counter()
+            work(each, number)
+            taken.append(time.perf_counter() - started)
+    return [statistics.median(taken[10:]) * 1000 for taken in times]
 
 
 def main() -> None:
-    """Measure a hundred domains and many, one after the other, on databases of their own."""
+    """Run a node with a hundred domains and one with many, and call them in turns."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--domains", type=int, default=100_000)
     parser.add_argument("--database", default="", help="URL of an empty PostgreSQL database (default: SQLite)")
@@ -228,16 +239,23 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=200)
     args = parser.parse_args()
-    results = []
-    for count, database in ((SMALL, args.small_database), (args.domains, args.database)):
-        with tempfile.TemporaryDirectory(prefix="headwater-bench-") as folder:
-            settings = [f"data_dir={folder}", f"database={database}"]
-            data = Settings(data_dir=folder, database=database)
-            results.append(measure(settings, data, count, args.workers, args.repeat))
-            print(json.dumps(results[-1]))
-    small, large = results
-    for figure in small:
-        print(f"{figure:<30}{small[figure]:>12.2f}{large[figure]:>12.2f}{large[figure] / max(small[figure], 1e-9):>9.2f}")
+    with node(SMALL, args.small_database, args.workers) as small, node(args.domains, args.database, args.workers) as large:
+        both = (small, large)
+        rows: dict[str, list[float]] = {
+            "domains": [each.count for each in both],
+            "start, s": [each.ready_s for each in both],
+            "AddLiveDomain, ms": medians_ms(both, args.repeat, Node.add),
+            "DescribeLiveDomainDetail, ms": medians_ms(both, args.repeat, Node.detail),
+            "DescribeLiveUserDomains, ms": medians_ms(both, args.repeat, Node.page),
+            "a page in the middle, ms": medians_ms(both, 10, Node.middle),
+            "stopped everywhere (worst of 10), ms": [
+                max(each.everywhere_ms(name(2 * number), args.workers) for number in range(10)) for each in both
+            ],
+            "main process, MiB": [each.memory_mib()[0] for each in both],
+            "worker, MiB": [each.memory_mib()[1] for each in both],
+        }
+    for title_, (before, after) in rows.items():
+        print(f"{title_:<38}{before:>12.2f}{after:>12.2f}{after / before:>9.2f}")
 
 
 if __name__ == "__main__":
