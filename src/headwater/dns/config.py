@@ -9,9 +9,6 @@ from headwater.settings import Settings
 DNS_PREFIX = "dns/"
 """Keys `dns/<node>` in the cluster's store: a DNS server that listens and knows every name, with a lease."""
 
-TEXT_PREFIX = "dns-txt/"
-"""Keys `dns-txt/<name>`, the name in lower case without the last dot: a JSON list of strings that are its TXT records."""
-
 
 class DnsConfig(msgspec.Struct, frozen=True):
     """Everything the DNS process needs. It is started as `python -m headwater.dns`.

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 import structlog
 
+from headwater.access.certificate import DNS_TXT_PREFIX
 from headwater.access.places import Places, PlacesError
 from headwater.access.policy import POLICY_PREFIX
 from headwater.cluster.client import RemoteCluster
@@ -25,7 +26,7 @@ from headwater.cluster.interface import SYNCED, Change, Cluster, ClusterError, L
 from headwater.cluster.nodes import NODE_PREFIX, NodeList, Role, Scope
 from headwater.dns import metrics
 from headwater.dns.answers import Responder
-from headwater.dns.config import DNS_PREFIX, TEXT_PREFIX, DnsConfig, DnsPresence
+from headwater.dns.config import DNS_PREFIX, DnsConfig, DnsPresence
 from headwater.dns.limiter import Limiter
 from headwater.dns.tcp import TcpListener
 from headwater.dns.udp import UdpListener
@@ -86,7 +87,7 @@ class DnsServer:
         lease = await self.cluster.lease(LEASE_S)
         await asyncio.gather(
             self._follow(POLICY_PREFIX, self._policy),
-            self._follow(TEXT_PREFIX, self._texts),
+            self._follow(DNS_TXT_PREFIX, self._texts),
             self._follow(NODE_PREFIX, self.nodes.apply),
         )
         address = listen_address(self.config.settings.listen.dns)
@@ -146,7 +147,7 @@ class DnsServer:
                 texts = msgspec.json.decode(value, type=list[str])
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 log.warning("texts of a name cannot be read", key=key, error=str(error))
-        self.zone.set_texts(key.removeprefix(TEXT_PREFIX), texts)
+        self.zone.set_texts(key.removeprefix(DNS_TXT_PREFIX), texts)
 
     def _changed(self) -> None:
         if self._settling is None:
