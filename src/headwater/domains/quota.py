@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from headwater.domains.errors import error, invalid
@@ -94,8 +95,10 @@ async def count(session: AsyncSession, account_id: str, change: int) -> None:
     row.domains += change
 
 
-async def domains_of(session: AsyncSession, account_id: str) -> int:
-    """How many domains an account has."""
+async def domains_of(session: AsyncSession, account_id: str | None) -> int:
+    """How many domains an account has, or all accounts together."""
+    if account_id is None:
+        return int(await session.scalar(select(func.sum(DomainCount.domains))) or 0)
     row = await session.get(DomainCount, account_id)
     return 0 if row is None else row.domains
 

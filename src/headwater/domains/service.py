@@ -274,7 +274,7 @@ class DomainService:
                 where.append(column == wanted)
         page = select(Domain).where(*where).order_by(Domain.name).limit(page_size).offset((page_number - 1) * page_size)
         async with self._database.read() as session:
-            if account_id is not None and len(where) == 1:  # all that the account has, which is counted already
+            if len(where) == (account_id is not None):  # no filter: these are counted already
                 total = await quota.domains_of(session, account_id)
             else:
                 total = await session.scalar(select(func.count()).select_from(Domain).where(*where)) or 0
