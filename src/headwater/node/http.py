@@ -12,7 +12,7 @@ import structlog
 
 from headwater.delivery.http import Join, error_response
 from headwater.live.viewer import Viewer
-from headwater.node.transports import peer_of, prepare
+from headwater.node.transports import peer_of, prepare, sink_of
 from headwater.observe.log import session_id
 from headwater.protocols import websocket
 from headwater.protocols.http import (
@@ -132,7 +132,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _respond(self, request: Request, response: Response) -> None:
         keep_alive = request.keep_alive and response.status != 503  # what is short may be sockets
-        self._transport.writelines(response_parts(response, request, time.time(), keep_alive=keep_alive))
+        sink_of(self._transport).writelines(response_parts(response, request, time.time(), keep_alive=keep_alive))
         if keep_alive:
             self._node.connections.rests(self, KEEP_ALIVE_S)
         else:
@@ -145,7 +145,7 @@ class HttpConnection(asyncio.Protocol):
             self._frames = websocket.FrameReader()
         self._node.connections.settled(self)
         self._transport.write(pack_head(join.status, join.head, time.time()))
-        self._viewer = self._node.delivery.join(self._id, join.request, join.grant, join.stream, self._transport, self)
+        self._viewer = self._node.delivery.join(self._id, join.request, join.grant, join.stream, sink_of(self._transport), self)
 
     def _refuse(self, error: HttpError, request: Request | None = None) -> None:
         self._fault("protocol", str(error))

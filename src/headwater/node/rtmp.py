@@ -17,7 +17,7 @@ from headwater.ingest.session import PublishSession, PushRequest
 from headwater.live.hub import Undecided
 from headwater.live.viewer import Viewer
 from headwater.node.pacer import FULL_READ_BYTES, REST_S
-from headwater.node.transports import peer_of, prepare
+from headwater.node.transports import peer_of, prepare, sink_of
 from headwater.observe.log import session_id
 from headwater.protocols import rtmp
 
@@ -293,7 +293,7 @@ class RtmpConnection(asyncio.Protocol):
         self._node.connections.settled(self)
         self._engine.accept_play()
         self._transport.write(self._engine.data_to_send())
-        self._viewer = self._node.delivery.join(self._id, request, *found, self._transport, self)
+        self._viewer = self._node.delivery.join(self._id, request, *found, sink_of(self._transport), self)
 
     def _refuse_play(self, refusal: Refusal) -> None:
         self._engine.reject_play(refusal.text, f"NetStream.Play.{_code(refusal, 'StreamNotFound')}")
