@@ -76,3 +76,15 @@ def test_what_is_held_is_a_run_of_what_was_added(steps: list[tuple[int, bool, in
         assert ring.held_bytes == sum(len(held.payload) for held in added[ring.first :])
         assert ring.held_bytes <= 100_000
         assert all(added[mark.seq].flags & Flags.KEY and mark.seq >= ring.first for mark in ring.marks)
+
+
+def test_a_long_delay_makes_the_ring_reach_back_so_far_and_a_gop_more() -> None:
+    ring = Ring(seconds=2, bytes_max=10_000_000)
+    ring.reach_back(30)
+    for now_ms in range(0, 100_000, 40):
+        ring.append(Tag(VIDEO, now_ms, b"x", Flags.KEY if now_ms % 2000 == 0 else 0), ())
+    assert 40_000 <= ring.span_ms <= 46_000
+    ring.reach_back(0)
+    for now_ms in range(100_000, 110_000, 40):
+        ring.append(Tag(VIDEO, now_ms, b"x", Flags.KEY if now_ms % 2000 == 0 else 0), ())
+    assert ring.span_ms < 10_000

@@ -20,9 +20,8 @@ class AddressSet:
         """Raises ValueError for what is no address and no network in CIDR notation."""
         self._by_prefix: dict[int, dict[int, set[int]]] = {4: {}, 6: {}}
         for text in networks:
-            network = parse_network(text)
-            shift = network.max_prefixlen - network.prefixlen
-            self._by_prefix[network.version].setdefault(shift, set()).add(int(network.network_address) >> shift)
+            version, number, shift = _parse(text.strip())
+            self._by_prefix[version].setdefault(shift, set()).add(number >> shift)
 
     def __bool__(self) -> bool:
         return any(self._by_prefix.values())
@@ -39,6 +38,20 @@ class AddressSet:
         except (OSError, ValueError):
             return False
         return any(number >> shift in networks for shift, networks in self._by_prefix[version].items())
+
+
+def _parse(text: str) -> tuple[int, int, int]:
+    """Version, address as a number, and bits of the host; quick for what is plain, since lists are long and loops wait."""
+    address, _, prefix = text.partition("/")
+    if ":" not in address and (not prefix or prefix.isdecimal()):
+        try:
+            shift = 32 - int(prefix or 32)
+            if shift >= 0:
+                return 4, int.from_bytes(socket.inet_pton(socket.AF_INET, address), "big"), shift
+        except (OSError, ValueError):
+            pass
+    network = parse_network(text)
+    return network.version, int(network.network_address), network.max_prefixlen - network.prefixlen
 
 
 def parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

@@ -43,6 +43,11 @@ class Latency(msgspec.Struct, frozen=True, omit_defaults=True):
     flv_delay_s: int | None = None
     hls_delay_s: int = 15
 
+    @property
+    def behind_s(self) -> int:
+        """How far behind the newest tag a viewer of a stream may begin."""
+        return max(self.rtmp_delay_s or 0, self.flv_delay_s or 0)
+
 
 class Session(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a streaming domain treats its streams and viewers (our own function `headwater_live`).

@@ -174,7 +174,10 @@ class Ingest:
             policy = verdict.stream_policy
             try:
                 hls_number = self._names.claim(key, session_id, asked_at, takeover=policy.session.on_conflict == "takeover")
-                session.stream = self._hub.publish(key, session, policy.session, policy.latency.hls_delay_s, asked_at)
+                latency = policy.latency
+                session.stream = self._hub.publish(
+                    key, session, policy.session, latency.hls_delay_s, asked_at, behind_s=latency.behind_s
+                )
                 session.stream.continue_hls(hls_number)
             except Busy as busy:
                 verdict = refuse("busy", str(busy))

@@ -75,11 +75,18 @@ class Hub:
         self._tails: dict[StreamKey, tuple[HlsOutput, asyncio.TimerHandle]] = {}
 
     def publish(
-        self, key: StreamKey, publisher: Publisher, options: StreamOptions, hls_delay_s: int, asked_at: float
+        self,
+        key: StreamKey,
+        publisher: Publisher,
+        options: StreamOptions,
+        hls_delay_s: int,
+        asked_at: float,
+        *,
+        behind_s: int = 0,
     ) -> LiveStream:
         """Give a name to a publisher. Raises Busy if another one has it and keeps it, Undecided if that is not known yet.
 
-        asked_at: loop time at which the publisher asked for the first time.
+        asked_at: loop time at which the publisher asked for the first time. behind_s: how far back viewers may begin.
         """
         stream = self.streams.get(key)
         if stream is not None and stream.publisher is not None:
@@ -98,7 +105,7 @@ class Hub:
         window = self._windows.pop(key, None)
         if window is not None:
             window.cancel()
-        stream.set_options(options, hls_delay_s)
+        stream.set_options(options, hls_delay_s, behind_s)
         stream.attach(publisher)
         if stream.replica and stream.hls is not None:  # its owner packs it from now on
             self._keep_tail(stream.key, stream.hls)

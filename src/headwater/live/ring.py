@@ -20,6 +20,9 @@ LONGEST_GOP = 3
 AUDIO_MARK_MS = 1000
 """Without video every audio frame can start a viewer; one mark a second is enough."""
 
+GOP_MS = 10_000
+"""A viewer who begins with a delay begins with a whole GOP; encoders are commonly set to 10 s at most."""
+
 VIDEO_GONE_MS = 5000
 """Once no video has come for so long, audio frames are marked as starting points."""
 
@@ -41,10 +44,21 @@ class Ring:
     first, next: the tags held are those with first <= seq < next. marks: starting points, oldest first.
     """
 
-    __slots__ = ("_bytes", "_keep_ms", "_last_video_ms", "_max_bytes", "_tags", "_trim_at", "first", "marks", "next")
+    __slots__ = (
+        "_bytes",
+        "_keep_ms",
+        "_last_video_ms",
+        "_least_ms",
+        "_max_bytes",
+        "_tags",
+        "_trim_at",
+        "first",
+        "marks",
+        "next",
+    )
 
     def __init__(self, seconds: float, bytes_max: int) -> None:
-        self._keep_ms = int(seconds * 1000)
+        self._least_ms = self._keep_ms = int(seconds * 1000)
         self._max_bytes = bytes_max
         self._tags: list[Tag] = []
         self._bytes = 0
@@ -53,6 +67,10 @@ class Ring:
         self.first = 0
         self.next = 0
         self.marks: deque[Mark] = deque()
+
+    def reach_back(self, seconds: int) -> None:
+        """Keep enough for viewers who begin so far behind, if the bytes allow it."""
+        self._keep_ms = max(self._least_ms, seconds * 1000 + GOP_MS if seconds else 0)
 
     def append(self, tag: Tag, headers: tuple[Tag, ...]) -> None:
         """Add the newest tag; `headers` are those in force at this tag."""

@@ -251,10 +251,11 @@ class LiveStream:
 
     # The life of the stream
 
-    def set_options(self, options: StreamOptions, hls_delay_s: int) -> None:
+    def set_options(self, options: StreamOptions, hls_delay_s: int, behind_s: int = 0) -> None:
         """Take over a changed policy; HLS segments keep their length until packaging begins anew."""
         self.options = options
         self.hls_delay_s = hls_delay_s
+        self.ring.reach_back(behind_s)
         for output in self.outputs.values():
             output.lag_ms = int(options.viewer_lag_s * 1000)
             output.lag_bytes = options.viewer_lag_bytes

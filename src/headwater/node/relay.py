@@ -335,7 +335,8 @@ class Relay:
         stream = self._hub.streams.get(key)
         if stream is not None and stream.publisher is not None:
             return None  # its publisher is here
-        stream = self._hub.publish(key, pull, policy.session, policy.latency.hls_delay_s, self._loop.time())
+        latency = policy.latency
+        stream = self._hub.publish(key, pull, policy.session, latency.hls_delay_s, self._loop.time(), behind_s=latency.behind_s)
         log.info("stream is pulled", session=pull.id, stream=str(key), worker=pull.source)
         return stream
 
@@ -355,7 +356,7 @@ class Relay:
     def behind_s(self, key: StreamKey) -> int:
         """How far behind the newest tag a pull must begin, for the sake of the viewers who want to start there."""
         policy = self._policy(key)
-        return max(policy.latency.rtmp_delay_s or 0, policy.latency.flv_delay_s or 0) if policy is not None else 0
+        return policy.latency.behind_s if policy is not None else 0
 
     def sweep(self) -> None:
         """Let go of what nobody watches any more. To be called about once a second."""

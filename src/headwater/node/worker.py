@@ -233,7 +233,7 @@ class Node:
             return
         for stream in self.hub.streams.values():
             if stream.key.domain == domain and (policy := self.rules.policy(domain)) is not None:
-                stream.set_options(policy.session, policy.latency.hls_delay_s)
+                stream.set_options(policy.session, policy.latency.hls_delay_s, policy.latency.behind_s)
 
     def _block(self, key: str, value: bytes | None) -> None:
         if value is not None:

@@ -1,7 +1,7 @@
 """The tables, by subject; this is where the rest of the house imports them from."""
 
 from headwater.store.models.certificates import AcmeAccount, Certificate, CertificateOrder, DomainHttps
-from headwater.store.models.configs import DualStreamChange, DualStreamDomain, DualStreamMode, StagedFunction, StreamBlock
+from headwater.store.models.configs import StagedFunction, StreamBlock
 from headwater.store.models.console import ConsoleSession, ConsoleUser
 from headwater.store.models.core import (
     AccessKey,
@@ -47,9 +47,6 @@ __all__ = [
     "DomainMapping",
     "DomainRoot",
     "DomainTag",
-    "DualStreamChange",
-    "DualStreamDomain",
-    "DualStreamMode",
     "IcpFiling",
     "NameClaim",
     "PlayMapping",

@@ -1,4 +1,4 @@
-"""The tables of what is configured beside a domain's functions: staging, blocked regions of streams, dual streams."""
+"""The tables of what is configured beside a domain's functions: staging, and blocked regions of streams."""
 
 from __future__ import annotations
 
@@ -35,39 +35,3 @@ class StreamBlock(Base):
     locations: Mapped[str]
     release_s: Mapped[float] = mapped_column(index=True)
     updated_s: Mapped[float]
-
-
-class DualStreamDomain(Base):
-    """A streaming domain that keeps a second push of a live name as standby."""
-
-    __tablename__ = "dual_stream_domains"
-
-    domain: Mapped[str] = mapped_column(ForeignKey("domains.name", ondelete="CASCADE"), primary_key=True)
-
-
-class DualStreamMode(Base):
-    """How the master of one stream is chosen: automatically (`optimal` is `on`), or only when it fails."""
-
-    __tablename__ = "dual_stream_modes"
-
-    domain: Mapped[str] = mapped_column(ForeignKey("domains.name", ondelete="CASCADE"), primary_key=True)
-    app: Mapped[str] = mapped_column(primary_key=True)
-    stream: Mapped[str] = mapped_column(primary_key=True)
-    optimal: Mapped[str]
-
-
-class DualStreamChange(Base):
-    """One change of the master: why, when, and to which push."""
-
-    __tablename__ = "dual_stream_changes"
-    __table_args__ = (Index(None, "domain", "time_s"),)
-
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    domain: Mapped[str] = mapped_column(ForeignKey("domains.name", ondelete="CASCADE"))
-    app: Mapped[str]
-    stream: Mapped[str]
-    time_s: Mapped[float] = mapped_column(index=True)
-    reason: Mapped[str]
-    upstream: Mapped[str]
-    upstream_ip: Mapped[str]
-    sequence: Mapped[str]

@@ -1,4 +1,4 @@
-"""Adds staged functions, blocked regions of streams, and dual streams."""
+"""Adds staged functions and blocked regions of streams."""
 
 from __future__ import annotations
 
@@ -39,34 +39,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("domain", "app", "stream", name=op.f("pk_stream_blocks")),
     )
     op.create_index(op.f("ix_stream_blocks_release_s"), "stream_blocks", ["release_s"], unique=False)
-    op.create_table(
-        "dual_stream_domains",
-        sa.Column("domain", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["domain"], ["domains.name"], name=op.f("fk_dual_stream_domains_domain"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("domain", name=op.f("pk_dual_stream_domains")),
-    )
-    op.create_table(
-        "dual_stream_modes",
-        sa.Column("domain", sa.Text(), nullable=False),
-        sa.Column("app", sa.Text(), nullable=False),
-        sa.Column("stream", sa.Text(), nullable=False),
-        sa.Column("optimal", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["domain"], ["domains.name"], name=op.f("fk_dual_stream_modes_domain"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("domain", "app", "stream", name=op.f("pk_dual_stream_modes")),
-    )
-    op.create_table(
-        "dual_stream_changes",
-        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
-        sa.Column("domain", sa.Text(), nullable=False),
-        sa.Column("app", sa.Text(), nullable=False),
-        sa.Column("stream", sa.Text(), nullable=False),
-        sa.Column("time_s", sa.Double(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("upstream", sa.Text(), nullable=False),
-        sa.Column("upstream_ip", sa.Text(), nullable=False),
-        sa.Column("sequence", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["domain"], ["domains.name"], name=op.f("fk_dual_stream_changes_domain"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_dual_stream_changes")),
-    )
-    op.create_index(op.f("ix_dual_stream_changes_domain_time_s"), "dual_stream_changes", ["domain", "time_s"], unique=False)
-    op.create_index(op.f("ix_dual_stream_changes_time_s"), "dual_stream_changes", ["time_s"], unique=False)
