@@ -412,3 +412,38 @@ def test_the_tags_of_domains_are_listed(current: Caller, names: tuple[str, str])
         (play, "x", "b"),
         (push, "team", "a"),
     ]
+
+
+def test_functions_are_staged_published_and_rolled_back(call: Caller, api_server: ApiServer, names: tuple[str, str]) -> None:
+    push, play = names
+    add_pair(call, push, play)
+    functions = json.dumps([{"functionName": "gzip", "functionArgs": [{"argName": "enable", "argValue": "off"}]}])
+    call("SetLiveDomainStagingConfig", DomainName=play, Functions=functions)
+    [staged] = call("DescribeLiveDomainStagingConfig", DomainName=play, FunctionNames="gzip")["DomainConfigs"]
+    assert staged["FunctionArgs"] == [{"ArgName": "enable", "ArgValue": "off"}]
+    known = policy(api_server, play)
+    assert known is not None
+    assert known.staged is not None
+    assert (known.answers.gzip, known.staged.answers.gzip) == (True, False)
+    call("DeleteLiveSpecificStagingConfig", DomainName=play, ConfigId=staged["ConfigId"])
+    call("SetLiveDomainStagingConfig", DomainName=play, Functions=functions)
+    call("RollbackLiveStagingConfig", DomainName=play, FunctionName="gzip")
+    refused = refusal(call, "PublishLiveStagingConfigToProduction", DomainName=play, FunctionName="gzip")
+    assert refused == ("ConfigNotFound", 404)
+    call("SetLiveDomainStagingConfig", DomainName=play, Functions=functions)
+    call("PublishLiveStagingConfigToProduction", DomainName=play, FunctionName="gzip")
+    known = policy(api_server, play)
+    assert known is not None
+    assert (known.answers.gzip, known.staged) == (False, None)
+
+
+def test_streams_are_blocked_by_region(call: Caller, names: tuple[str, str]) -> None:
+    push, play = names
+    add_pair(call, push, play)
+    stream = {"DomainName": play, "AppName": "live", "StreamName": "cam"}
+    done = call("SetLiveStreamBlock", **stream, BlockType="whitelist", LocationList="CN,AS")
+    assert (done["Status"], done["Description"]) == ("ok", "ok")
+    [block] = call("DescribeStreamLocationBlock", DomainName=play)["StreamBlockList"]["StreamBlock"]
+    assert (block["LocationList"], block["BlockType"], block["Status"]) == ("CN,AS", "whitelist", 1)
+    call("DeleteLiveStreamBlock", **stream)
+    assert call("DescribeStreamLocationBlock", DomainName=play)["Count"] == 0
