@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import io
 import re
 from typing import Any
@@ -177,6 +179,20 @@ async def test_a_request_that_waits_is_answered_when_the_stream_ends() -> None:
     output.close()
     await output.wait(60)
     assert not output.ready
+
+
+async def test_nothing_stays_of_requests_that_have_waited_in_vain() -> None:
+    output = Feed().output()
+    before = sum(isinstance(each, asyncio.Future) for each in gc.get_objects())
+    waits = [asyncio.ensure_future(output.wait(0.01)) for _ in range(20)]
+    await asyncio.sleep(0)
+    waits[0].cancel()
+    await asyncio.wait(waits)
+    assert not output.ready
+    del waits
+    gc.collect()
+    left = sum(isinstance(each, asyncio.Future) for each in gc.get_objects()) - before
+    assert left < 5, "the loop may hold one of its own, not one for each request"
 
 
 async def test_a_broken_frame_is_left_out() -> None:

@@ -105,7 +105,22 @@ def test_who_joins_late_gets_the_newest_gop_at_once() -> None:
     world.play(5000)
     socket = world.join()
     assert socket.got.startswith(b"start:config;K4000;")
-    assert times(socket.got)[-1] == 4960
+    assert times(socket.got)[-1] == 4760, "what was flushed by then"
+    world.play(5600)
+    assert times(socket.got) == list(range(4000, 5600, 40))
+
+
+def test_who_joins_makes_no_flush_for_the_others() -> None:
+    world = World()
+    world.play(2000)
+    written: list[bytes] = []
+    world.join().viewer.sink = cast(Socket, SimpleNamespace(write=written.append))
+    for at in range(2040, 2400, 40):
+        world.play(at)
+        world.join()
+    assert not written
+    world.play(2400)
+    assert len(written) == 1
 
 
 def test_who_joins_with_a_delay_starts_at_an_older_key_frame() -> None:

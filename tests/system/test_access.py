@@ -232,7 +232,8 @@ def test_protocols_and_tls_versions_are_switched_off(pair: Pair) -> None:
     answer = until(lambda: _when(url, 403), "TLS 1.3 is off", 3)
     assert "version of TLS" in answer.headers["X-Tengine-Error"]
     pair.api.set_config(pair.streaming, "websocket", enabled="off")
-    upgrade = {"upgrade": "websocket", "connection": "upgrade", "sec_websocket_version": "13", "sec_websocket_key": "x"}
+    key = "AAAAAAAAAAAAAAAAAAAAAA=="
+    upgrade = {"upgrade": "websocket", "connection": "upgrade", "sec_websocket_version": "13", "sec_websocket_key": key}
     assert until(lambda: play(pair, **upgrade).status_code == 403, "no WebSocket", 3)
 
 

@@ -269,6 +269,19 @@ def test_a_cache_in_front_serves_segments_without_asking_again(live: Pair, playl
     assert [(answer.status_code, answer.headers["x-cache"]) for answer in refused] == [(404, "MISS")] * 2, "never kept"
 
 
+@pytest.mark.parametrize("stream", ["cam", "nobody"])
+@pytest.mark.parametrize(
+    ("version", "key", "status"), [("13", "short", 400), ("13", None, 400), ("8", "AAAAAAAAAAAAAAAAAAAAAA==", 426)]
+)
+def test_a_broken_websocket_handshake_is_refused_before_anything_is_waited_for(
+    live: Pair, stream: str, version: str, key: str | None, status: int
+) -> None:
+    headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": version}
+    answer = get(live.play_url("flv", stream), **headers, **({} if key is None else {"Sec-WebSocket-Key": key}))
+    assert answer.status_code == status
+    assert answer.headers["access-control-allow-origin"] == "*"
+
+
 def test_every_viewer_gets_the_same_segment_addresses(live: Pair, playlist_url: str) -> None:
     one = parse(get(playlist_url).text, playlist_url).segments[-1].url
     later = live.play_url("hls", timestamp=1_999_999_999)

@@ -151,6 +151,13 @@ class HttpDelivery:
         self.hls_cache.sweep()
 
     def _flv(self, session_id: str, request: Request, ask: PlayRequest) -> Answer:
+        if ask.client.protocol == "ws-flv":
+            if request.headers.get("sec-websocket-version") != "13":
+                return Response(426, (*CORS, ("Sec-WebSocket-Version", "13")))
+            try:
+                websocket.accept_key(request.headers.get("sec-websocket-key", ""))
+            except websocket.WebSocketError as error:  # found before anybody waits: who waits can only be answered
+                raise HttpError(400, str(error)) from None
         question = self._delivery.question(session_id, ask)
         return self._find(session_id, request, ask) if question is None else self._flv_asked(session_id, request, ask, question)
 
@@ -177,12 +184,7 @@ class HttpDelivery:
         if isinstance(found, Refusal):
             return self._refused(request, ask, found)
         if ask.client.protocol == "ws-flv":
-            if request.headers.get("sec-websocket-version") != "13":
-                return Response(426, (*CORS, ("Sec-WebSocket-Version", "13")))
-            try:
-                accept = websocket.accept_key(request.headers.get("sec-websocket-key", ""))
-            except websocket.WebSocketError as error:
-                raise HttpError(400, str(error)) from None
+            accept = websocket.accept_key(request.headers["sec-websocket-key"])
             head = (("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept))
             return Join(head, 101, ask, *found)
         answers = found[0].policy.answers

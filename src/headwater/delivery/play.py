@@ -97,6 +97,8 @@ class Delivery:
         rule = unanswered(self.remote(request.domain, request.client), request)
         if rule is None or isinstance(self.judge(request, ignore_expiry=ignore_expiry), Refusal):
             return None
+        if not ignore_expiry and self.full() is not None:
+            return None  # it will be refused, so the customer's server need not be asked
         return self._ask(session_id, request, rule)
 
     def admit(self, session_id: str, request: PlayRequest, *, ignore_expiry: bool = False) -> tuple[Grant, StreamKey] | Refusal:
@@ -105,14 +107,15 @@ class Delivery:
         ignore_expiry: for a viewer who was admitted before and asks for more (an HLS playlist again).
         """
         verdict = self.judge(request, ignore_expiry=ignore_expiry)
-        if isinstance(verdict, Grant) and unanswered(verdict.policy.access.remote, request):
-            verdict = refuse("remote_denied", "denied by remote auth: it has just been changed")
         if isinstance(verdict, Grant):
             short = None if ignore_expiry else self.full()
-            if short is None:
+            if short is not None:
+                self._counters.overload["play", short] += 1
+                verdict = refuse("overload")
+            elif unanswered(verdict.policy.access.remote, request):
+                verdict = refuse("remote_denied", "denied by remote auth: it has just been changed")
+            else:
                 return verdict, StreamKey(verdict.domain, request.app, request.stream)
-            self._counters.overload["play", short] += 1
-            verdict = refuse("overload")
         return self.refuse(session_id, request, verdict)
 
     def refuse(self, session_id: str, request: PlayRequest, refusal: Refusal) -> Refusal:
@@ -198,7 +201,7 @@ class Delivery:
                     viewer.owner.end_viewer(verdict.text)
                 elif verdict.domain != key.domain:
                     viewer.owner.end_viewer("the domain belongs to another stream now")
-                elif (rule := unanswered(verdict.policy.access.remote, cast(PlayRequest, viewer.request))) is not None:
+                elif (rule := unanswered(verdict.policy.access.remote, request)) is not None:
                     self._ask_again(viewer, rule)
 
     async def _ask(self, session_id: str, request: PlayRequest, rule: RemoteAuth) -> PlayRequest | Refusal:

@@ -124,6 +124,9 @@ class Names(Protocol):
         Raises Busy, or Undecided while that is asked.
         """
 
+    def known_elsewhere(self, key: StreamKey) -> bool:
+        """Whether another worker has the stream, or had it a moment ago."""
+
 
 class Ingest:
     """The ingest side of a media node: who may push, and the pushes that run.
@@ -155,7 +158,9 @@ class Ingest:
     def question(self, session_id: str, request: PushRequest) -> Awaitable[PushRequest | Refusal] | None:
         """To be waited for before `publish`, with the request that it gives; None if there is nothing to wait for."""
         verdict = self._judge(request)
-        rule = unanswered(verdict.policy.access.remote, request) if isinstance(verdict, Grant) else None
+        if isinstance(verdict, Refusal) or self._short(verdict, request) is not None:
+            return None  # it will be refused, so the customer's server need not be asked
+        rule = unanswered(verdict.policy.access.remote, request)
         return None if rule is None else self._ask(session_id, request, rule)
 
     def publish(
@@ -246,12 +251,16 @@ class Ingest:
 
     def _admit(self, request: PushRequest) -> Grant | Refusal:
         verdict = self._judge(request)
-        if isinstance(verdict, Grant) and StreamKey(verdict.domain, request.app, request.stream) not in self._hub.streams:
-            short = self._full()  # one who returns to a stream that is here is no newcomer: its viewers wait for it
-            if short is not None:
-                self._counters.overload["publish", short] += 1
-                return refuse("overload")
-        return verdict
+        short = self._short(verdict, request) if isinstance(verdict, Grant) else None
+        if short is None:
+            return verdict
+        self._counters.overload["publish", short] += 1
+        return refuse("overload")
+
+    def _short(self, grant: Grant, request: PushRequest) -> str | None:
+        """What is short for this publisher. One who returns to its stream is no newcomer: its viewers wait for it."""
+        key = StreamKey(grant.domain, request.app, request.stream)
+        return None if key in self._hub.streams or self._names.known_elsewhere(key) else self._full()
 
     def _judge(self, request: PushRequest, *, ignore_expiry: bool = False) -> Grant | Refusal:
         return self._rules.admit_publish(

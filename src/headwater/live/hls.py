@@ -80,7 +80,7 @@ class HlsOutput:
         self._independent = True
         self._ended = False
         self._packed: dict[str, tuple[bytes, bytes]] = {}
-        self._waiting: list[asyncio.Future[None]] = []
+        self._news = asyncio.Event()
         marks = [mark for mark in ring.marks if mark.seq >= since]
         self._next = marks[0].seq if marks else ring.next
         if len(marks) > 1:
@@ -99,10 +99,8 @@ class HlsOutput:
         """Wait for the first segment, at most so long."""
         if self.ready or self._ended:
             return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(future, seconds)
+            await asyncio.wait_for(self._news.wait(), seconds)
 
     def playlist(self, query: str = "") -> tuple[bytes, bytes]:
         """The playlist as it is now, plain and gzipped; made once for everybody.
@@ -246,7 +244,6 @@ class HlsOutput:
             self._wake()
 
     def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+        """Let go on who waits now; who comes later waits for the next news."""
+        self._news.set()
+        self._news.clear()

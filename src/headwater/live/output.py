@@ -145,9 +145,9 @@ class Output:
     def join(self, viewer: Viewer, headers: tuple[Tag, ...], behind_ms: int = 0) -> None:
         """Give a viewer the stream's beginning and then a whole GOP at once: the newest, or one `behind_ms` back.
 
+        What has not been flushed yet comes with the next flush: a thousand joins a second must not make a thousand flushes.
         headers: those in force now, for a stream in which nobody can start yet.
         """
-        self.flush()
         tracks = self.stream.tracks
         viewer.output = self
         self.traffic.joins += 1
