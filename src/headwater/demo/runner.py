@@ -21,7 +21,7 @@ from headwater.domains.errors import DomainError
 from headwater.domains.services import Services
 from headwater.domains.urls import StreamUrls, endpoints, resolves
 from headwater.observe import log
-from headwater.platform import Platform
+from headwater.platform import FIRST_OPERATOR, Platform
 from headwater.platform import run as run_platform
 from headwater.settings import ENV_PREFIX, Listen, Settings, listen_address, load
 from headwater.supervisor import Supervisor
@@ -48,7 +48,10 @@ _THERE_ALREADY = ("DomainAlreadyExist", "PushDomainAlreadyMapped")
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
-    """What the demo prints, and what `--json` gives. check: the outcomes of `--check`."""
+    """What the demo prints, and what `--json` gives. check: the outcomes of `--check`.
+
+    console_password is "" if the data are those of an earlier demo, which has shown it.
+    """
 
     play: dict[str, str]
     player: str
@@ -58,6 +61,9 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     api: str
     access_key_id: str
     access_key_secret: str
+    console: str
+    console_user: str
+    console_password: str
     check: list[Outcome] | None = None
 
 
@@ -91,6 +97,9 @@ async def _on_air(platform: Platform, console: Console, *, check: bool, json: bo
             api=f"http://{_address(settings.listen.api)}",
             access_key_id=key_id,
             access_key_secret=secret,
+            console=f"http://{_address(settings.listen.console)}/" if settings.listen.console else "",
+            console_user=FIRST_OPERATOR,
+            console_password=platform.first_operator.password if platform.first_operator else "",
         )
         async with _test_picture(picture.push):
             await _until_online(client)
@@ -244,6 +253,11 @@ def _print(shown: Shown, console: Console) -> None:
     row("Endpoint", shown.api)
     row("AccessKey ID", shown.access_key_id)
     row("AccessKey secret", shown.access_key_secret)
+    if shown.console:
+        title("Web console")
+        row("Address", shown.console)
+        row("User", shown.console_user)
+        row("Password", shown.console_password or "(as an earlier demo has shown it)")
 
 
 def _print_outcomes(outcomes: Iterable[Outcome], console: Console) -> None:
