@@ -57,6 +57,8 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True):
     flush: the latency profile of the fan-out: each tag, every 100 ms, every 350 ms.
     viewer_lag_s, viewer_lag_bytes: how far a slow viewer may fall behind before it jumps to the newest key frame; the nearer
     bound counts.
+    multi_stream: several publishers may push one name (SetLiveDomainMultiStreamConfig): one is the master, the others stand by.
+    manual: `app/stream` of the streams whose master only the customer changes (SetLiveDomainMultiStreamOptimalMode, off).
     """
 
     on_conflict: Literal["reject", "takeover"] = "reject"
@@ -64,6 +66,8 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True):
     flush: FlushProfile = "standard"
     viewer_lag_s: float = 10.0
     viewer_lag_bytes: int = LAG_BYTES
+    multi_stream: bool = False
+    manual: tuple[str, ...] = ()
 
 
 class IpRule(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -5,12 +5,17 @@ from __future__ import annotations
 import msgspec
 
 STREAM_PREFIX = "stream/"
+UPSTREAM_PREFIX = "upstream/"
+PROMOTE_SUBJECT = "promote"
+"""Event subject; its payload is a `Promote`."""
 
 
 class StreamPresence(msgspec.Struct, frozen=True, omit_defaults=True):
     """One stream that is being published now.
 
     session: id of the publisher's session; a new push of the same name has a new one. Times are unix seconds.
+    upstream: number of the publisher among those who push this stream at once, 0 where the domain allows but one.
+    reason: why it is the master: `published`, `ended` or `silent` (its forerunner), `set` (by the customer).
     hls_number: the number that the next HLS segment will have, 0 if none was packed.
     data rates are kbit/s over the last seconds; codec ids are FLV's (7 is AVC, 12 is HEVC, 10 is AAC), 0 when unknown.
     """
@@ -26,6 +31,8 @@ class StreamPresence(msgspec.Struct, frozen=True, omit_defaults=True):
     server_ip: str
     node: str
     worker: int
+    upstream: int = 0
+    reason: str = "published"
     hls_number: int = 0
     width: int = 0
     height: int = 0
@@ -49,3 +56,30 @@ def encode(presence: StreamPresence) -> bytes:
 def decode(data: bytes) -> StreamPresence:
     """Raises msgspec.ValidationError or msgspec.DecodeError if the bytes are no presence."""
     return msgspec.json.decode(data, type=StreamPresence)
+
+
+class UpstreamPresence(msgspec.Struct, frozen=True):
+    """One of several publishers of a stream; it is the master if the stream's own presence names its session.
+
+    It stands under `upstream/<streaming domain>/<app>/<stream>/<number>`; numbers are 1, 2, ... and stay while it pushes.
+    """
+
+    session: str
+    client_ip: str
+    since: float
+    node: str
+    worker: int
+
+
+class Promote(msgspec.Struct, frozen=True):
+    """Make this publisher the stream's master (SetLiveDomainMultiStreamMaster)."""
+
+    domain: str
+    app: str
+    stream: str
+    upstream: int
+
+
+def upstream_key(domain: str, app: str, stream: str, number: int) -> str:
+    """Where one of several publishers stands in the cluster's store."""
+    return f"{UPSTREAM_PREFIX}{domain}/{app}/{stream}/{number}"
