@@ -155,8 +155,14 @@ def filing_import(
 
 @filing_app.command("remove")
 def filing_remove(domain: str, config: Config = None, data_dir: DataDir = None, sets: Sets = None) -> None:
-    """Forget a filing; its domains go offline at the next daily check."""
+    """Forget a filing; its domains go offline at once."""
     _run(config, data_dir, sets, lambda services, actor: services.filings.remove(domain, actor=actor))
+
+
+@filing_app.command("check")
+def filing_check(config: Config = None, data_dir: DataDir = None, sets: Sets = None) -> None:
+    """Have all domains checked now: the running server does it within seconds, one that is not running at its start."""
+    _run(config, data_dir, sets, lambda services, actor: services.filings.ask_check(actor=actor))
 
 
 # Quotas

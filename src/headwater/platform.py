@@ -146,7 +146,8 @@ class Platform:
         await exits.enter_async_context(_background(streams.run_history))
         await exits.enter_async_context(_background(streams.run_purge))
         await exits.enter_async_context(_background(self.services.domains.run_settling))
-        await exits.enter_async_context(_background(self.services.domains.run_filing_checks))
+        if self.services.filings.required:
+            await exits.enter_async_context(_background(self.services.filing_watch.run))
         await exits.enter_async_context(_background(self.services.nodes.run))
         await exits.enter_async_context(_background(self.services.certificates.run_warnings))
         if self.services.certificates.free_available:

@@ -126,6 +126,61 @@ async def test_all_domains_are_checked_however_many_there_are(china: World) -> N
     assert (await china.domains.list_domains(china.account, status="offline")).total == 15
 
 
+async def test_what_changes_in_the_table_takes_effect_at_the_next_look(china: World) -> None:
+    async def status(name: str) -> str:
+        await china.services.filing_watch.look()
+        return (await china.domains.detail(china.account, name)).status
+
+    await file(china)
+    await file(china, "example.org")
+    await china.add("a.example.com")
+    await china.add("a.example.org")
+    assert await status("a.example.com") == "online"
+    await china.services.filings.remove("example.com", actor=ACTOR)
+    assert await status("a.example.com") == "offline"
+    await file(china, expires="2026-11-21")
+    assert await status("a.example.com") == "offline"
+    await file(china, expires="2026-11-22")
+    assert await status("a.example.com") == "online"
+    await china.services.filings.import_csv(
+        "domain,number,holder,expires\nexample.com,1,,2026-11-21\nexample.org,1,,2026-11-21\n", actor=ACTOR
+    )
+    assert [await status("a.example.com"), await status("a.example.org")] == ["offline", "offline"]
+    policy = await china.policy("a.example.com")
+    assert policy is not None
+    assert policy.status == "offline"
+
+
+async def test_a_filing_that_ends_is_found_once_a_day_and_when_the_operator_asks(china: World) -> None:
+    async def status() -> str:
+        await china.services.filing_watch.look()
+        return (await china.domains.detail(china.account, "a.example.com")).status
+
+    await file(china, expires="2026-11-22")
+    await china.add("a.example.com")
+    assert await status() == "online"
+    china.now_s += DAY_S - 1
+    assert await status() == "online"
+    await china.services.filings.ask_check(actor=ACTOR)
+    assert await status() == "offline"
+    await file(china, expires="2026-11-23")
+    assert await status() == "online"
+    china.now_s += DAY_S
+    assert await status() == "offline"
+
+
+async def test_a_domain_that_its_owner_stopped_stays_so_whatever_its_filing(china: World) -> None:
+    await file(china)
+    await china.add("a.example.com")
+    await china.domains.stop(china.account, "a.example.com", actor=ACTOR)
+    await china.services.filings.remove("example.com", actor=ACTOR)
+    await china.services.filing_watch.look()
+    await file(china)
+    await china.services.filing_watch.look()
+    record = await china.domains.detail(china.account, "a.example.com")
+    assert (record.status, record.description) == ("offline", "")
+
+
 # The operator's table
 
 

@@ -86,6 +86,7 @@ def test_filings_are_kept(server: Server, name: str, tmp_path: Path) -> None:
     assert server.run("filing", "import", str(file)) == "0 added, 1 changed, 0 as before\n"
     server.run("filing", "remove", name)
     assert json.loads(server.run("filing", "list", "--search", name, "--json")) == []
+    assert server.run("filing", "check") == ""
     assert "InvalidExpires" in refused(server, "filing", "set", name, "1", "--expires", "tomorrow")
 
 

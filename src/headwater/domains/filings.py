@@ -29,6 +29,9 @@ TEXT_MAX = 200
 ANSWER_MAX_BYTES = 64 * 1024
 """What is read of an endpoint's answer, which has a few hundred bytes."""
 
+SET, REMOVE, IMPORT, CHECK = "SetIcpFiling", "RemoveIcpFiling", "ImportIcpFilings", "AskFilingCheck"
+"""Actions in the audit log after which domains are judged anew (`filing_watch`); the object of the first two is the root."""
+
 State = Literal["not_needed", "valid", "expired", "missing", "unknown"]
 """unknown: the source does not answer now."""
 
@@ -178,23 +181,28 @@ class FilingService:
         Raises InvalidDomainName.Malformed, InvalidNumber, InvalidHolder, InvalidExpires.
         """
         filing = _checked(domain, number, holder, expires)
-        await self._put([filing], "SetIcpFiling", filing.root, actor)
+        await self._put([filing], SET, filing.root, actor)
         return filing
 
     async def import_csv(self, text: str, *, actor: Actor) -> Imported:
         """Note the filings of a CSV file with the columns domain, number, holder, expires. Raises InvalidCsv.Malformed."""
         filings = read_csv(text, COLUMNS, lambda row: _checked(row["domain"], row["number"], row["holder"], row["expires"]))
-        return await self._put(filings, "ImportIcpFilings", f"{len(filings)} filings", actor)
+        return await self._put(filings, IMPORT, f"{len(filings)} filings", actor)
 
     async def remove(self, domain: str, *, actor: Actor) -> None:
-        """Forget a filing; its domains go offline at the next daily check. Raises EntityNotExist.Filing."""
+        """Forget a filing; its domains go offline at once (see `filing_watch`). Raises EntityNotExist.Filing."""
         root = _root(domain)
-        async with self._database.change("", actor, "RemoveIcpFiling", root, self._clock()) as change:
+        async with self._database.change("", actor, REMOVE, root, self._clock()) as change:
             row = await change.session.get(IcpFiling, root)
             if row is None:
                 raise error("EntityNotExist.Filing")
             change.before = _filing(row)
             await change.session.delete(row)
+
+    async def ask_check(self, *, actor: Actor) -> None:
+        """Have all domains judged by their filings now: a server that runs does so within seconds, another at its start."""
+        async with self._database.change("", actor, CHECK, "", self._clock()):
+            pass
 
     async def _put(self, filings: list[Filing], action: str, object_: str, actor: Actor) -> Imported:
         now_s = self._clock()

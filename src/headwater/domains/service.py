@@ -39,8 +39,6 @@ DOMAINS_PER_CALL = 50
 
 SETTLE_INTERVAL_S = 60.0
 """How often domains that are configuring are looked at: a source of filings that fails is back within minutes."""
-FILING_INTERVAL_S = 86400.0
-"""Filings end at the end of a day, so once a day is enough."""
 
 LAST_CHARACTER = "\U0010ffff"
 """Sorts behind everything that a name can hold: a range of names, unlike LIKE, is read from the index in both databases."""
@@ -441,12 +439,6 @@ class DomainService:
             await self.settle()
             await asyncio.sleep(SETTLE_INTERVAL_S)
 
-    async def run_filing_checks(self) -> None:
-        """Look every day, and at the start, whether the filings of all domains still hold, until cancelled."""
-        while True:
-            await self.check_filings()
-            await asyncio.sleep(FILING_INTERVAL_S)
-
     async def settle(self) -> None:
         """Put the domains online that are configuring and may be served, and offline those that may not.
 
@@ -459,20 +451,28 @@ class DomainService:
             elif filing.state != "unknown":
                 await self._judge(domain, "offline", filing.text)
 
-    async def check_filings(self) -> None:
-        """Put the domains offline whose filing has ended or is gone, with the reason in their description."""
+    async def check_filings(self, root: str | None = None) -> None:
+        """Put the domains offline whose filing has ended or is gone, with the reason in their description.
+
+        Those that were put offline so, and whose filing holds now, come back: an operator who corrects a slip has corrected
+        what it did. Who stopped a domain gave no description, so that one stays offline. root: look at its domains only.
+        """
         if not self._filings.required:
             return
-        found: dict[str, FilingCheck] = {}
-        needing = (Domain.scope != "overseas") | Domain.region.startswith(rules.CHINA)
-        async for domain in self._all((Domain.status == "online") & needing):
-            if domain.root not in found:
-                found[domain.root] = await self._filings.check(domain.name, cast(rules.Scope, domain.scope), domain.region)
-            filing = found[domain.root]
-            if filing.state in ("missing", "expired"):
-                await self._judge(domain, "offline", filing.text)
-            elif filing.state == "unknown":
+        found: dict[tuple[str, bool], FilingCheck] = {}
+        judged = (Domain.status == "online") | ((Domain.status == "offline") & (Domain.description != ""))
+        async for domain in self._all(judged if root is None else judged & (Domain.root == root)):
+            scope = cast(rules.Scope, domain.scope)
+            key = domain.root, rules.needs_filing(scope, domain.region)
+            if key not in found:
+                found[key] = await self._filings.check(domain.name, scope, domain.region)
+            filing = found[key]
+            if filing.state == "unknown":
                 _log.warning("filing_unknown", domain=domain.name, reason=filing.text)
+            elif filing.passed and domain.status == "offline":
+                await self._judge(domain, "online", "")
+            elif not filing.passed and domain.status == "online":
+                await self._judge(domain, "offline", filing.text)
 
     async def _all(self, where: ColumnElement[bool]) -> AsyncIterator[Domain]:
         """The domains of all accounts that are so, by name, read a part at a time."""

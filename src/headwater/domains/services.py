@@ -15,6 +15,7 @@ from headwater.domains.blocks import BlockService
 from headwater.domains.certificates import CertificateService
 from headwater.domains.claims import ClaimService
 from headwater.domains.cnames import CnameService
+from headwater.domains.filing_watch import FilingWatch
 from headwater.domains.filings import FilingService
 from headwater.domains.ownership import OwnershipService
 from headwater.domains.quota import QuotaService
@@ -45,6 +46,7 @@ class Services:
     ownership: OwnershipService
     claims: ClaimService
     filings: FilingService
+    filing_watch: FilingWatch
     quota: QuotaService
     tickets: TicketService
     users: UserService
@@ -81,6 +83,7 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         ownership=ownership,
         claims=ClaimService(database, clock),
         filings=filings,
+        filing_watch=FilingWatch(database, domains, clock),
         quota=quotas,
         tickets=TicketService(database, quotas, ownership, clock),
         users=UserService(database, clock),

@@ -49,7 +49,7 @@ class Certificates:
 
         Raises nothing; the number of an alert refuses the handshake, whereupon uvloop closes the connection.
         """
-        domain = (name or "").lower().removesuffix(".")
+        domain = self._holder((name or "").lower().removesuffix("."))
         certificate = self._certificates.get(domain)
         if certificate is None:
             return None
@@ -68,6 +68,16 @@ class Certificates:
         self._contexts.move_to_end(domain)
         connection.context = context
         return None
+
+    def _holder(self, name: str) -> str:
+        """The domain whose certificate a name gets: itself, or the nearest one with a leading dot, which has its subdomains."""
+        domain = name
+        while domain not in self._certificates:
+            _, dot, rest = domain.removeprefix(".").partition(".")
+            if not rest:
+                return name
+            domain = dot + rest
+        return domain
 
 
 def report_unraisable(fault: sys.UnraisableHookArgs) -> None:

@@ -43,9 +43,11 @@ def not_implemented(action: str) -> ApiError:
     return ApiError("NotImplemented", 501, f"{action} is an operation of ApsaraVideo Live that this server does not offer yet.")
 
 
-def parameter_not_implemented(parameter: str) -> ApiError:
-    """A parameter that the service acts on and Headwater does not yet: better no success than half of one."""
-    return ApiError("NotImplemented", 501, f"This server does not offer the parameter {parameter} of this action yet.")
+def parameter_not_implemented(parameter: str, advice: str = "") -> ApiError:
+    """A parameter that the service acts on and Headwater does not: better no success than half of one."""
+    return ApiError(
+        "NotImplemented", 501, f"This server does not offer the parameter {parameter} of this action. {advice}".strip()
+    )
 
 
 def no_such_version() -> ApiError:

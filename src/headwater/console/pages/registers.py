@@ -20,7 +20,7 @@ async def filings(visit: Visit) -> Response:
 
 
 async def change_filings(visit: Visit) -> Response:
-    """Note, import or remove filings."""
+    """Note, import or remove filings, or have the domains checked now."""
     form, service = visit.form, visit.services.filings
     try:
         match form.get("what"):
@@ -29,6 +29,9 @@ async def change_filings(visit: Visit) -> Response:
             case "remove":
                 await service.remove(form.get("root"), actor=visit.actor)
                 visit.done("The filing of {root} was removed.", root=form.get("root"))
+            case "check":
+                await service.ask_check(actor=visit.actor)
+                visit.done("All domains are being checked.")
             case _:
                 values = (form.get("domain"), form.get("number"), form.get("holder"), form.get("expires"))
                 made = await service.put(*values, actor=visit.actor)

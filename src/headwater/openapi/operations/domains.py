@@ -17,7 +17,10 @@ from headwater.openapi.schema import PageNumber, Request
 
 
 class AddLiveDomain(Request):
-    """Add a domain. CheckUrl, the health check of an origin, is ignored: a live domain here has no origin."""
+    """Add a domain. CheckUrl, the health check of an origin, is ignored: a live domain here has no origin.
+
+    TopLevelDomain, an access root that the service sets up for single large customers, means nothing here and is refused.
+    """
 
     domain_name: str
     live_domain_type: DomainType
@@ -31,7 +34,7 @@ class AddLiveDomain(Request):
 @operation(AddLiveDomain)
 async def add_live_domain(call: Call, request: AddLiveDomain) -> Fields:
     if request.top_level_domain:
-        raise parameter_not_implemented("TopLevelDomain")
+        raise parameter_not_implemented("TopLevelDomain", "Leave it out: every domain has its CNAME in the operator's zone.")
     await call.services.domains.add(
         call.account,
         request.domain_name,
