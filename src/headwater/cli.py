@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from headwater.certificate_commands import certificate_app
 from headwater.command import Config, DataDir, Json, Sets, fail, overrides, print_json, settings_of, with_database
 from headwater.load.command import load as load_command
 from headwater.operator_commands import claim_app, filing_app, quota_app, root_app, ticket_app
@@ -31,6 +32,7 @@ app = typer.Typer(
 account_app = typer.Typer(help="Accounts and their access keys.", no_args_is_help=True)
 url_app = typer.Typer(help="Signed and ready-made URLs.", no_args_is_help=True)
 app.add_typer(account_app, name="account")
+app.add_typer(certificate_app, name="certificate")
 app.add_typer(console_app, name="console")
 app.add_typer(url_app, name="url")
 for name, operator_app in (

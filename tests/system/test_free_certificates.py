@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import dns.message
+import dns.query
 import httpx
 import pytest
 
@@ -29,6 +32,8 @@ class Place:
     pebble: Pebble
     resolver: Resolver
     http: str
+    acme: dict[str, str]
+    dns_port: int
 
     def add(self, domain: str) -> None:
         self.api.call("AddLiveDomain", domain_name=domain, live_domain_type="liveVideo", region=REGION)
@@ -36,6 +41,12 @@ class Place:
 
     def switch_on(self, domain: str) -> None:
         self.api.call("SetLiveDomainCertificate", domain_name=domain, sslprotocol="on", cert_type="free")
+
+    def texts(self, name: str) -> list[str]:
+        """The TXT records of a name in the operator's zone, as our DNS answers."""
+        query = dns.message.make_query(name, "TXT")
+        answer = dns.query.udp(query, "127.0.0.1", port=self.dns_port, timeout=5)
+        return [record.to_text().strip('"') for rrset in answer.answer for record in rrset]
 
     def shown(self, domain: str) -> bytes:
         """The certificate of a domain, if a client that trusts the authority is content with it."""
@@ -52,18 +63,18 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("pebble")
-    port, http_port = free_port(), free_port()
+    port, http_port, dns_port = free_port(), free_port(), free_port()
     with Resolver() as resolver, Pebble(folder, resolver, port=port, http_port=http_port, validity_s=VALIDITY_S) as pebble:
-        settings = {
+        acme = {
             "acme.directory": pebble.directory,
             "acme.agree_terms": "true",
             "acme.ca_file": str(pebble.ca_file),
             "acme.settle_s": "0.1",
             "acme.retry_s": "0.5",
-            "listen.http": f"127.0.0.1:{http_port}",
         }
+        settings = {**acme, "listen.http": f"127.0.0.1:{http_port}", "listen.dns": f"127.0.0.1:{dns_port}"}
         with running(settings) as server:
-            yield Place(server, Api(server, server.account()), pebble, resolver, settings["listen.http"])
+            yield Place(server, Api(server, server.account()), pebble, resolver, settings["listen.http"], acme, dns_port)
 
 
 def test_a_free_certificate_comes_through_our_own_edge_and_is_renewed(place: Place) -> None:
@@ -98,6 +109,41 @@ def test_what_fails_is_said_and_goes_on_by_itself_once_repaired(place: Place) ->
     place.resolver.absent.discard("broken.test")
     until(lambda: place.shown("broken.test"), "the certificate is shown", 15)
     place.api.call("SetLiveDomainCertificate", domain_name="broken.test", sslprotocol="off")
+
+
+def test_a_free_certificate_is_proved_by_our_own_dns(place: Place) -> None:
+    """The domain has no address at all; only the challenge's name is delegated to us."""
+    place.add("dns.test")
+    cname = place.api.call("DescribeLiveDomainDetail", domain_name="dns.test")["DomainDetail"]["Cname"]
+    place.resolver.absent.add("dns.test")
+    place.resolver.cnames["_acme-challenge.dns.test"] = f"_acme-challenge.{cname}"
+    place.resolver.texts = place.texts
+    flags = [flag for name in place.acme for flag in ("--set", f"{name}={place.acme[name]}")]
+    said = place.server.run("certificate", "issue", "dns.test", "--challenge", "dns-01", *flags)
+    assert f"needs the CNAME record _acme-challenge.dns.test to _acme-challenge.{cname}" in said
+    place.add("wake.test")
+    place.switch_on("wake.test")  # which makes the server look at once
+    until(lambda: place.shown("dns.test"), "the certificate is shown", 15)
+    until(lambda: not place.texts(f"_acme-challenge.{cname}"), "the record is gone", 5)
+    for domain in ("dns.test", "wake.test"):
+        place.api.call("SetLiveDomainCertificate", domain_name=domain, sslprotocol="off")
+
+
+def test_the_operator_orders_and_looks_by_command(place: Place) -> None:
+    place.resolver.absent.add("command.test")
+    place.add("command.test")
+    flags = [flag for name in place.acme for flag in ("--set", f"{name}={place.acme[name]}")]
+    made = json.loads(place.server.run("certificate", "issue", "command.test", "--json", *flags))
+    assert (made["enabled"], made["type"], made["issuance"]["status"]) == (True, "free", "waiting")
+    place.add("other.test")
+    place.switch_on("other.test")  # which makes the server look at once
+    until(lambda: place.info("command.test")["Status"] == "failed", "the order failed", 15)
+    said = place.server.run("certificate", "show", "command.test")
+    assert "free certificate: failed, by http-01\nThe authority could not connect to command.test" in said
+    until(lambda: place.shown("other.test"), "the certificate is shown", 15)
+    assert "other.test  on  free:other.test  expire_soon" in place.server.run("certificate", "list", "--days", "1")
+    for domain in ("command.test", "other.test"):
+        place.api.call("SetLiveDomainCertificate", domain_name=domain, sslprotocol="off")
 
 
 def test_nobody_else_finds_answers_to_challenges(place: Place) -> None:
