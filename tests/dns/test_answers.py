@@ -64,6 +64,48 @@ def test_the_clients_subnet_counts_more_than_its_resolver(world: DnsWorld) -> No
     assert addresses(v6) == ["192.0.2.3"]
 
 
+def test_what_only_looks_like_a_subnet_is_none_and_spoils_no_later_answer(world: DnsWorld) -> None:
+    first = world.ask(PLAY, subnet="202.12.27.0/24")
+    value = struct.pack("!HBB", 1, 24, 0) + bytes((202, 12, 27))
+    disguised = dns.message.make_query(PLAY, "A", options=[dns.edns.GenericOption("65001", value)])
+    for _ in range(2):
+        answer = world.send(disguised)
+        assert addresses(answer) == ["192.0.2.1"]
+        assert not answer.options
+    record = b"\0" + struct.pack("!HHIH", 16, 1, 0, len(value) + 4) + struct.pack("!HH", 8, len(value)) + value
+    plain = dns.message.make_query(PLAY, "A", use_edns=False).to_wire()
+    for _ in range(2):
+        answer = dns.message.from_wire(world.raw(plain[:10] + b"\0\1" + plain[12:] + record) or b"")
+        assert (addresses(answer), answer.edns) == (["192.0.2.1"], -1)
+    again = world.ask(PLAY, subnet="202.12.27.0/24")
+    assert (addresses(again), scope(again)) == (addresses(first), scope(first))
+
+
+def test_one_template_serves_every_name_case_and_subnet(world: DnsWorld) -> None:
+    world.add("other.example.com", "global")
+    world.ask(PLAY, subnet="202.12.27.0/24")
+    world.ask(PLAY, subnet="202.12.28.0/24")
+    packed = world.responder.misses
+    for name in (PLAY.upper(), f"oTHer.example.com.{ZONE}"):
+        for subnet in ("202.12.27.0/24", "202.12.28.0/24"):
+            answer = world.ask(name, subnet=subnet)
+            assert (addresses(answer), str(answer.question[0].name)) == (["192.0.2.2"], name + ".")
+            option = next(option for option in answer.options if isinstance(option, dns.edns.ECSOption))
+            assert f"{option.address}/{option.srclen}" == subnet
+    assert world.responder.misses == packed
+
+
+def test_a_template_is_not_used_for_a_name_that_would_make_the_answer_too_long(world: DnsWorld) -> None:
+    many = msgspec.structs.replace(NODES["fra"], addresses_v4=tuple(f"192.0.2.{n}" for n in range(1, 27)))
+    world.nodes["fra"] = many
+    long = ".".join(["x" * 50] * 3)
+    world.add(f"{long}.example.com", "global")
+    assert len(addresses(world.ask(PLAY, edns=False))) == 26
+    cut = world.ask(f"{long}.example.com.{ZONE}", edns=False)
+    assert cut.flags & dns.flags.TC
+    assert len(addresses(world.ask(PLAY, edns=False))) == 26
+
+
 def test_an_answer_that_is_the_same_for_all_has_scope_0(world: DnsWorld) -> None:
     assert scope(world.ask(ZONE, "SOA", subnet="202.12.27.0/24")) == 0
     assert scope(world.ask(f"no.{ZONE}", subnet="202.12.27.0/24")) == 0

@@ -1,7 +1,9 @@
 """Turns the bytes of a query into the bytes of its answer. This is the hot path.
 
-Most answers are packed once: the same bytes after the id, from the same part of the world, get the same bytes back. What is
-not in that memory is parsed and packed from the zone, the node list and the place of who asks.
+Nearly all queries ask for the addresses of a domain. What they differ in is the id, the name in whatever case, and the client's
+subnet; everything else of query and answer comes in a few shapes. So an answer is packed once as a **template** for its shape
+and its set of nodes, and then serves every name and every client that gets these nodes: id, name and subnet are put in. What
+has no template is parsed and packed from the zone; answers among these that are the same for everybody are kept by their query.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ from headwater.dns.limiter import Limiter, Verdict
 from headwater.dns.zone import Records, Target, Zone
 from headwater.settings import Dns as DnsSettings
 
-PACKED_MAX = 50_000
-"""Answers kept ready; each costs about 400 bytes. When they are more, all are forgotten: hot ones are back at once."""
+PACKED_MAX = 20_000
+"""Templates, and other answers, that are kept ready; each costs about 500 bytes. When they are more, all are forgotten: hot
+ones are back at once."""
 
 SOURCES_MAX = 100_000
 """Addresses and client subnets whose place is kept ready. Forged addresses may be any number."""
@@ -54,7 +57,7 @@ COOKIE_SECRET_BYTES = 16
 class Client:
     """Who gets the same answers: those of one place and of one part of its networks."""
 
-    __slots__ = ("bucket", "generation", "latitude", "longitude", "nodes", "ready", "region")
+    __slots__ = ("bucket", "latitude", "longitude", "nodes", "ready", "region")
 
     def __init__(
         self, latitude: float | None, longitude: float | None, region: str, nodes: tuple[str, ...], bucket: int
@@ -64,16 +67,29 @@ class Client:
         self.region = region
         self.nodes = nodes
         self.bucket = bucket
-        self.generation = -1
         self.ready: dict[Target, Chosen] = {}
 
 
-class Chosen(NamedTuple):
-    """The addresses for a client, packed. drawn: whether the client's network had a say, besides its place."""
+class Chosen:
+    """A set of nodes as addresses. drawn: whether the client's network had a say in it, besides its place."""
 
-    v4: Records
-    v6: Records
-    drawn: bool
+    __slots__ = ("drawn", "v4", "v6")
+
+    def __init__(self, v4: Records, v6: Records, drawn: bool) -> None:
+        self.v4 = v4
+        self.v6 = v6
+        self.drawn = drawn
+
+
+class Template(NamedTuple):
+    """An answer without id, name and subnet. head: from the flags to the name. tail: what follows the name.
+
+    name_bytes_max: for longer names the answer would be too long.
+    """
+
+    head: bytes
+    tail: bytes
+    name_bytes_max: int
 
 
 class Source(NamedTuple):
@@ -95,6 +111,8 @@ class Sections(NamedTuple):
     scope: int = 0
     lasting: bool = True
     """Whether it is worth keeping: there is no end to names that do not exist."""
+    chosen: Chosen | None = None
+    """The nodes, if the answer is their addresses and nothing else."""
 
 
 class Responder:
@@ -118,40 +136,76 @@ class Responder:
         self._nodes = nodes
         self._secret = os.urandom(COOKIE_SECRET_BYTES)
         self._unlimited = [ipaddress.ip_network(text) for text in settings.unlimited_networks]
-        self._generation = 0
-        self._packed: dict[tuple[bytes, Client], tuple[bytes, bytes]] = {}
+        self._templates: dict[tuple[bytes, bytes, Chosen], Template] = {}
+        self._packed: dict[bytes, tuple[bytes, bytes]] = {}
+        self._chosen_sets: dict[tuple[Records, Records, bool], Chosen] = {}
         self._sources: dict[str, Source] = {}
-        self._subnets: dict[m.Subnet, Source] = {}
+        self._subnets: dict[bytes, Source] = {}
+        """By the value of the option, as it is in queries; whatever is in here is well-formed."""
         self._clients: dict[tuple[object, ...], Client] = {}
 
     def changed(self, *, places: bool = False) -> None:
         """Names or nodes have changed, and with `places` also where addresses are."""
-        self._generation += 1
+        self._templates.clear()
         self._packed.clear()
+        self._chosen_sets.clear()
+        for client in self._clients.values():
+            client.ready.clear()
         if places:
-            self._sources.clear()
-            self._subnets.clear()
-            self._clients.clear()
+            self._forget_places()
 
     def answer_udp(self, query: bytes, address: str) -> bytes | None:
         """The answer to a datagram; None if it gets none."""
+        if len(query) < m.HEADER_BYTES or query[2] & 0x80:  # a response to a response would go round for ever
+            return None
         source = self._sources.get(address) or self._source(address)
-        packed = self._packed.get((query[2:], source.client))
-        unlimited = source.network is None
-        if packed is not None:
+        network = source.network
+        name_end = query.find(0, m.HEADER_BYTES) + 1
+        asked = query[m.HEADER_BYTES : name_end]
+        account = asked.lower()  # the lengths are below the letters, so that they stay what they are
+        answer = self._from_template(query, asked, account, name_end, source)
+        if answer is not None:
             self.hits += 1
-            body, account = packed
+        elif (packed := self._packed.get(query[2:])) is not None:
+            self.hits += 1
+            answer, account = query[:2] + packed[0], packed[1]
         else:
-            if len(query) < m.HEADER_BYTES or query[2] & 0x80:  # a response to a response would go round for ever
-                return None
             self.misses += 1
             body, account, proved = self._pack(query, address, source, None)
-            unlimited = unlimited or proved
-        if not unlimited:
-            verdict = self.limiter.judge(source.network, account)
+            answer = query[:2] + body
+            if proved:
+                network = None
+        if network is not None:
+            verdict = self.limiter.judge(network, account)
             if verdict:
                 return None if verdict is Verdict.DROP else _cut(query)
-        return query[:2] + body
+        return answer
+
+    def _from_template(self, query: bytes, asked: bytes, name: bytes, end: int, source: Source) -> bytes | None:
+        """The answer if its shape and its nodes are known. end: where the name ends if the query is well-formed.
+
+        The name is one of ours, byte for byte; the shape was that of a well-formed query; and so was the subnet. So nothing is
+        left to be checked.
+        """
+        target = self.zone.targets.get(name)
+        if target is None or name in self.zone.fixed:
+            return None
+        shape, subnet = query[end : end + m.SUBNET_AT], query[end + m.SUBNET_AT :]
+        if subnet:
+            found = self._subnets.get(subnet)
+            if found is None or shape[-1] != len(subnet):
+                return None
+            source = found
+        chosen = source.client.ready.get(target)
+        if chosen is None:
+            return None
+        template = self._templates.get((query[2 : m.HEADER_BYTES], shape, chosen))
+        if template is None or len(name) > template.name_bytes_max:
+            return None
+        if subnet:
+            scope = _scope(source, chosen).to_bytes(1)
+            return query[:2] + template.head + asked + template.tail + subnet[:3] + scope + subnet[4:]
+        return query[:2] + template.head + asked + template.tail
 
     def answer_tcp(self, query: bytes, address: str) -> bytes | None:
         """The answer to a message that came by TCP; None if it gets none, for which the connection should be closed."""
@@ -175,7 +229,8 @@ class Responder:
         return source
 
     def _subnet_source(self, subnet: m.Subnet) -> Source:
-        source = self._subnets.get(subnet)
+        value = m.subnet_value(subnet, 0)
+        source = self._subnets.get(value)
         if source is None:
             if len(self._subnets) >= SOURCES_MAX:
                 self._subnets.clear()
@@ -183,7 +238,7 @@ class Responder:
                 source = self._locate(ipaddress.IPv4Address(subnet.address.ljust(4, b"\0")))
             else:
                 source = self._locate(ipaddress.IPv6Address(subnet.address.ljust(16, b"\0")))
-            self._subnets[subnet] = source
+            self._subnets[value] = source
         return source
 
     def _locate(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Source:
@@ -195,14 +250,17 @@ class Responder:
         client = self._clients.get(key)
         if client is None:
             if len(self._clients) >= CLIENTS_MAX:
-                self._clients.clear()
+                self._forget_places()
             client = self._clients[key] = Client(*key)
         return Source(client, found.prefix, address.version, None)
 
+    def _forget_places(self) -> None:
+        """Sources hold clients, so they go together: a client that is not listed would keep its nodes for ever."""
+        self._sources.clear()
+        self._subnets.clear()
+        self._clients.clear()
+
     def _chosen(self, target: Target, client: Client) -> Chosen:
-        if client.generation != self._generation:
-            client.ready.clear()
-            client.generation = self._generation
         chosen = client.ready.get(target)
         if chosen is None:
             found, drawn = nearest(
@@ -219,7 +277,8 @@ class Responder:
             v4 = tuple(ipaddress.IPv4Address(text).packed for node in found for text in node.addresses_v4)
             v6 = tuple(ipaddress.IPv6Address(text).packed for node in found for text in node.addresses_v6)
             ttl_s = self._settings.ttl_s
-            chosen = client.ready[target] = Chosen(Records(ttl_s, v4), Records(ttl_s, v6), drawn)
+            key = Records(ttl_s, v4), Records(ttl_s, v6), drawn
+            chosen = client.ready[target] = self._chosen_sets.setdefault(key, Chosen(*key))
         return chosen
 
     # what is said
@@ -251,11 +310,27 @@ class Responder:
         payload = min(query.payload, self._settings.udp_payload_bytes) if query.edns else UDP_PAYLOAD_PLAIN_BYTES
         body = self._assemble(query, said, options, bound or payload)
         account = name if said.lasting else bytes((said.rcode,))
-        if bound is None and not query.cookie and said.lasting:
-            if len(self._packed) >= PACKED_MAX:
-                self._packed.clear()
-            self._packed[message[2:], asker.client] = (body, account)
+        if bound is None and not query.cookie:
+            if said.chosen is not None:
+                self._keep_template(message, body, len(name), payload, said.chosen)
+            elif said.lasting:
+                if len(self._packed) >= PACKED_MAX:
+                    self._packed.clear()
+                self._packed[message[2:]] = (body, account)
         return body, account, proved
+
+    def _keep_template(self, message: bytes, body: bytes, name_bytes: int, bound: int, chosen: Chosen) -> None:
+        """Keep an answer as a template if its query has a usual shape: no more than EDNS with at most a subnet."""
+        end = m.HEADER_BYTES + name_bytes
+        shape, subnet = message[end : end + m.SUBNET_AT], message[end + m.SUBNET_AT :]
+        cut_short = body[0] & m.TC >> 8
+        if cut_short or (subnet and not (m.is_subnet_shape(message, shape, subnet) and subnet in self._subnets)):
+            return
+        if len(self._templates) >= PACKED_MAX:
+            self._templates.clear()
+        tail = body[end - 2 : len(body) - len(subnet)]
+        room = bound - (len(body) + 2 - name_bytes)
+        self._templates[message[2 : m.HEADER_BYTES], shape, chosen] = Template(body[: m.HEADER_BYTES - 2], tail, room)
 
     def _assemble(self, query: m.Query, said: Sections, options: bytes, bound: int) -> bytes:
         flags = m.QR | query.flags & m.RD | said.rcode & 0xF
@@ -302,12 +377,13 @@ class Responder:
                 return Sections(m.NXDOMAIN, (count, records), self._denial(query.name))
         else:
             return Sections(m.SERVFAIL)
+        chosen: Chosen | None = None
         found = self._records(name, query.type)
         target = zone.targets.get(name)
         if found is None and target is not None and query.type in (m.A, m.AAAA):
             chosen = self._chosen(target, source.client)
             found = chosen.v4 if query.type == m.A else chosen.v6
-            scope = max(source.prefix, SPREAD_PREFIX[source.version]) if chosen.drawn else source.prefix
+            scope = _scope(source, chosen)
             if not chosen.v4.data and not chosen.v6.data:
                 # Nobody serves the domain now. A denial would be believed and kept; resolvers may use what they still have.
                 return Sections(m.SERVFAIL)
@@ -316,7 +392,8 @@ class Responder:
             return Sections(m.NOERROR, (count, records), self._denial(query.name), scope=scope)
         records += b"".join(m.record(owner, type_, found.ttl_s, data) for data in found.data)
         additional = self._glue(found.data) if type_ == m.NS else (0, b"")
-        return Sections(m.NOERROR, (count + len(found.data), records), additional=additional, scope=scope)
+        template_of = chosen if not count else None
+        return Sections(m.NOERROR, (count + len(found.data), records), additional=additional, scope=scope, chosen=template_of)
 
     def _records(self, name: bytes, type_: int) -> Records | None:
         """What stands at a name and is the same for everybody."""
@@ -351,6 +428,11 @@ class Responder:
 
     def _tell(self, rcode: int) -> None:
         self.rcodes[rcode] = self.rcodes.get(rcode, 0) + 1
+
+
+def _scope(source: Source, chosen: Chosen) -> int:
+    """The prefix of a client's subnet for which its nodes are the right ones."""
+    return max(source.prefix, SPREAD_PREFIX[source.version]) if chosen.drawn else source.prefix
 
 
 def _cut(query: bytes) -> bytes | None:

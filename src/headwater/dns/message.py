@@ -44,6 +44,10 @@ DO: Final = 0x8000
 CLIENT_SUBNET: Final = 8
 COOKIE: Final = 10
 
+SUBNET_AT: Final = 19
+"""Where the value of a client subnet is after the question's name, if it is the only option of the only record: type and class
+(4 bytes), the OPT record (11), code and length of the option (4)."""
+
 NAME_POINTER: Final = b"\xc0\x0c"
 """A name that is the question's: a pointer to where every question begins (RFC 1035 section 4.1.4)."""
 
@@ -51,6 +55,7 @@ _HEADER = struct.Struct("!HHHHHH")
 _QUESTION = struct.Struct("!HH")
 _RECORD = struct.Struct("!HHIH")
 _OPTION = struct.Struct("!HH")
+_ONE_RECORD: Final = struct.pack("!HHHH", 1, 0, 0, 1)
 _SUBNET = struct.Struct("!HBB")
 
 
@@ -195,9 +200,21 @@ def opt_record(payload: int, rcode: int, dnssec: bool, options: bytes) -> bytes:
     return b"\0" + _RECORD.pack(OPT, payload, extended, len(options)) + options
 
 
+def subnet_value(subnet: Subnet, scope: int) -> bytes:
+    """The value of the option; its fourth byte is the scope."""
+    return _SUBNET.pack(subnet.family, subnet.source, scope) + subnet.address
+
+
+def is_subnet_shape(message: bytes, shape: bytes, value: bytes) -> bool:
+    """Whether the only record of a message is OPT, and its only option a client subnet. shape: what follows the name."""
+    opt = b"\0" + OPT.to_bytes(2)
+    lengths = (len(value) + _OPTION.size).to_bytes(2), CLIENT_SUBNET.to_bytes(2) + len(value).to_bytes(2)
+    return message[4:HEADER_BYTES] == _ONE_RECORD and shape[4:7] == opt and (shape[13:15], shape[15:]) == lengths
+
+
 def subnet_option(subnet: Subnet, scope: int) -> bytes:
     """A client subnet as it is echoed, with the prefix for which the answer holds (RFC 7871 section 7.2.1)."""
-    data = _SUBNET.pack(subnet.family, subnet.source, scope) + subnet.address
+    data = subnet_value(subnet, scope)
     return _OPTION.pack(CLIENT_SUBNET, len(data)) + data
 
 
