@@ -53,7 +53,7 @@ async def test_who_needs_a_filing(china: World, scope: Scope, region: str, neede
         fault = await refused(china.add("a.example.com", "liveVideo", region, scope))
         assert (fault.code, fault.status) == ("Domain.BeianInvalid", 400)
         assert fault.message == (
-            "not allowed to do this operation because the domain registration record invalid in China main land "
+            "not allowed to do this operation because the domain registration record invalid in China main land. "
             "There is no ICP filing of example.com."
         )
         assert (await china.domains.list_domains(china.account)).total == 0

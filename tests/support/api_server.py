@@ -50,7 +50,9 @@ class ApiServer:
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         try:
-            self.database = await Database.open(self._folder / "headwater.db")
+            self.database = await Database.open(
+                self._settings.database or self._folder / "headwater.db", key_file=self._folder / "secret.key"
+            )
             self.cluster = EmbeddedCluster()
             self.services = services.build(self.database, self.cluster, self._settings)
             self.account = await self.services.accounts.create("first", actor=Actor("test"))

@@ -197,9 +197,10 @@ class DomainError(Exception):
 
 
 def error(code: Code, detail: str = "") -> DomainError:
-    """The error of a code, with its usual status and message; a detail follows the message."""
+    """The error of a code, with its usual status and message; a detail follows the message as a sentence of its own."""
     status, message = _CATALOG[code]
-    return DomainError(code, status, f"{message} {detail}" if detail else message, detail)
+    full = f"{message if message.endswith('.') else f'{message}.'} {detail}" if detail else message
+    return DomainError(code, status, full, detail)
 
 
 def invalid(parameter: str) -> DomainError:

@@ -49,12 +49,15 @@ def domain_name(text: str, *, leading_dot: bool = False) -> str:
     if leading_dot and text.startswith("."):
         return f".{domain_name(text[1:])}"
     name = text.lower()
-    if not name.isascii():
-        try:
+    try:
+        if not name.isascii():
             name = idna.encode(name, uts46=True).decode("ascii")
-        except idna.IDNAError:
-            raise error("InvalidDomainName.Malformed") from None
-    labels = name.split(".")
+        labels = name.split(".")
+        for label in labels:
+            if label.startswith("xn--"):
+                idna.ulabel(label)  # what stands for no name can be typed nowhere, nor be shown to anybody
+    except idna.IDNAError:
+        raise error("InvalidDomainName.Malformed") from None
     good = len(name) <= NAME_MAX and len(labels) >= 2 and all(_LABEL.fullmatch(label) for label in labels)
     if not good or labels[-1].isdecimal():  # a numeric top label is part of an address (RFC 3696 section 2)
         raise error("InvalidDomainName.Malformed")
@@ -135,7 +138,10 @@ def parse_time(text: str) -> float:
     """`yyyy-MM-ddTHH:mm:ssZ` as unix seconds. Raises ValueError."""
     if not _TIME.fullmatch(text):
         raise ValueError(f"expected yyyy-MM-ddTHH:mm:ssZ, got `{text}`")
-    return datetime.strptime(text, _TIME_FORMAT).replace(tzinfo=UTC).timestamp()
+    try:
+        return datetime.strptime(text, _TIME_FORMAT).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        raise ValueError(f"there is no time `{text}`") from None
 
 
 def format_time(time_s: float) -> str:

@@ -83,6 +83,8 @@ def parse(method: str, path: str, query: bytes, headers: Iterable[tuple[bytes, b
     names = [name for name, _ in pairs_of_query + pairs_of_form]
     if len(names) > PARAMETERS_MAX:
         raise invalid_parameter(f"More than {PARAMETERS_MAX} parameters.")
+    if any("\0" in text for pair in pairs_of_query + pairs_of_form for text in pair):  # no database keeps it
+        raise invalid_parameter("A parameter holds the character U+0000.")
     if len(set(names)) != len(names):
         raise invalid_parameter("A parameter is given more than once.")
     return SignedRequest(method, path, dict(pairs_of_query), dict(pairs_of_form), decoded, body)
