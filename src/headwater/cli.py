@@ -11,7 +11,7 @@ import typer
 from headwater.certificate_commands import certificate_app
 from headwater.command import Config, DataDir, Json, Sets, fail, overrides, print_json, settings_of, with_database
 from headwater.load.command import load as load_command
-from headwater.operator_commands import claim_app, filing_app, quota_app, root_app, ticket_app
+from headwater.operator_commands import claim_app, filing_app, quota_app, root_app, ticket_app, token_app
 from headwater.settings import SettingsError
 from headwater.user_commands import console_app
 
@@ -41,6 +41,7 @@ for name, operator_app in (
     ("quota", quota_app),
     ("root", root_app),
     ("ticket", ticket_app),
+    ("token", token_app),
 ):
     app.add_typer(operator_app, name=name)
 app.command("load")(load_command)

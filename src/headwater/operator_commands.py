@@ -1,4 +1,4 @@
-"""The operator's commands: claims, filings, quotas, roots and tickets. They work while the server runs."""
+"""The operator's commands: claims, filings, quotas, roots, tickets and tokens. They work while the server runs."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ filing_app = typer.Typer(help="ICP filings of registrable domains.", no_args_is_
 quota_app = typer.Typer(help="How many domains an account may have.", no_args_is_help=True)
 root_app = typer.Typer(help="Registrable domains and the accounts that have proved to own them.", no_args_is_help=True)
 ticket_app = typer.Typer(help="What accounts ask the operator for.", no_args_is_help=True)
+token_app = typer.Typer(help="Tokens for the operator's API, docs/domains.md.", no_args_is_help=True)
 
 AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="An account's name or id.")]
 CsvFile = Annotated[Path, typer.Argument(help="A CSV file; `-` is standard input.", allow_dash=True, dir_okay=False)]
@@ -312,6 +313,44 @@ def ticket_reject(
     """Refuse what the ticket asks for."""
     thread = _run(config, data_dir, sets, lambda services, actor: services.tickets.reject(ticket, reason, actor=actor))
     _print_thread(thread, json)
+
+
+# Tokens
+
+
+@token_app.command("create")
+def token_create(
+    name: Annotated[str, typer.Argument(help="Whose token it is; letters, digits and . _ -")],
+    write: Annotated[bool, typer.Option("--write", help="It may change the register, not only read it.")] = False,
+    config: Config = None,
+    data_dir: DataDir = None,
+    sets: Sets = None,
+    json: Json = False,
+) -> None:
+    """Make a token; it is shown only once."""
+    access = "write" if write else "read"
+    made = _run(config, data_dir, sets, lambda services, actor: services.tokens.create(name, access, actor=actor))
+    if json:
+        print_json(made)
+    else:
+        print(made.token)
+
+
+@token_app.command("list")
+def token_list(config: Config = None, data_dir: DataDir = None, sets: Sets = None, json: Json = False) -> None:
+    """List the tokens, without themselves."""
+    found = _run(config, data_dir, sets, lambda services, _: services.tokens.tokens())
+    if json:
+        print_json(found)
+        return
+    for token in found:
+        print(f"{token.name:<20} {token.access:<5}  {_time(token.created_s)}")
+
+
+@token_app.command("revoke")
+def token_revoke(name: str, config: Config = None, data_dir: DataDir = None, sets: Sets = None) -> None:
+    """Take a token back; its next request is refused."""
+    _run(config, data_dir, sets, lambda services, actor: services.tokens.revoke(name, actor=actor))
 
 
 def _run(

@@ -26,10 +26,11 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import headwater.console.app
 import headwater.openapi.app
+import headwater.operator.app
 from headwater import tls
 from headwater.access import presence
 from headwater.access.places import Places, PlacesError
@@ -49,7 +50,7 @@ from headwater.observe import exposition
 from headwater.observe.machine import MachineLoad
 from headwater.observe.usage import Read, UsageCollector, worker_usage
 from headwater.openapi.http import BoundedHttp
-from headwater.settings import Acme, Listen, Settings, listen_address
+from headwater.settings import Acme, Listen, Settings, SharedClaims, listen_address
 from headwater.store.crypto import SecretsError
 from headwater.store.database import Actor, Database, DatabaseUnusableError
 from headwater.supervisor import Supervisor
@@ -169,7 +170,7 @@ class Platform:
                 node=node,
                 index=index,
                 workers=workers,
-                settings=msgspec.structs.replace(settings, database="", acme=Acme()),  # what a worker has no business with
+                settings=_for_processes(settings),
                 cluster_socket=str(cluster_socket),
                 internal_socket=internal_socket,
                 tls_certificate=str(certificate),
@@ -198,7 +199,7 @@ class Platform:
         if settings.listen.dns:
             dns_socket = str(run_dir / "dns.sock")
             addresses = (*presence_here.addresses_v4, *presence_here.addresses_v6)
-            told = DnsConfig(node, addresses, msgspec.structs.replace(settings, database=""), str(cluster_socket), dns_socket)
+            told = DnsConfig(node, addresses, _for_processes(settings), str(cluster_socket), dns_socket)
             command = (sys.executable, "-m", "headwater.dns")
             dns = Supervisor("dns", command, msgspec.json.encode(told) + b"\n", settings.drain_s)
             self.supervisors.append(dns)
@@ -208,7 +209,7 @@ class Platform:
         for name, app in (
             ("metrics", exposition.create_app(sources)),
             ("console", headwater.console.app.create_app(self.services, settings)),
-            ("api", headwater.openapi.app.create_app(self.services, limits_scale=settings.api.limits_scale)),
+            ("api", _api(self.services, settings)),
         ):
             address = listen_address(getattr(settings.listen, name))
             if address is not None:
@@ -379,6 +380,24 @@ def _check_free(listen: Listen) -> None:
                 held.enter_context(_bind(name, address))
                 if name == "dns":
                     held.enter_context(_bind(name, address, socket.SOCK_DGRAM))
+
+
+def _for_processes(settings: Settings) -> Settings:
+    """Without what workers and the DNS have no business with."""
+    domains = msgspec.structs.replace(settings.domains, shared_claims=SharedClaims())
+    return msgspec.structs.replace(settings, database="", acme=Acme(), domains=domains)
+
+
+def _api(services: Services, settings: Settings) -> ASGIApp:
+    """Both APIs on one port: the operator's below a path of its own, the customers' everywhere else."""
+    customers = headwater.openapi.app.create_app(services, limits_scale=settings.api.limits_scale)
+    operators = headwater.operator.app.create_app(services)
+
+    async def choose(scope: Scope, receive: Receive, send: Send) -> None:
+        ours = scope["path"].startswith(headwater.operator.app.PATH + "/")
+        await (operators if ours else customers)(scope, receive, send)
+
+    return choose
 
 
 class _WebServer(uvicorn.Server):

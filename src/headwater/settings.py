@@ -188,6 +188,21 @@ class Icp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_s: Positive = 5.0
 
 
+class SharedClaims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A register of names that another Headwater keeps for several platforms; it is asked when a domain is added.
+
+    url: that platform's operator API, such as https://register.example.com/operator/v1; empty: our own register is all.
+    token: a token of that platform's, with read access.
+    timeout_s: how long the register may take.
+    required: no domain is added while the register does not answer. With false it is added all the same, and a warning logged.
+    """
+
+    url: str = ""
+    token: str = ""
+    timeout_s: Positive = 5.0
+    required: bool = True
+
+
 class Domains(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rules of the domain product.
 
@@ -221,6 +236,7 @@ class Domains(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     edge_group_traffic_gb: NotNegative = 1000.0
     ownership: Ownership = Ownership()
     icp: Icp = Icp()
+    shared_claims: SharedClaims = SharedClaims()
 
 
 class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -390,6 +406,9 @@ def load(
         _check_address("access.staging_addresses", address, ipaddress.ip_address)
     for name in Listen.__struct_fields__:
         listen_address(getattr(settings.listen, name), f"listen.{name}")
+    shared = settings.domains.shared_claims
+    if shared.url and not (shared.url.startswith(("http://", "https://")) and shared.token.isascii() and shared.token):
+        raise SettingsError("domains.shared_claims: expected an http or https url, and a token of that platform's")
     for network in settings.dns.unlimited_networks:
         _check_address("dns.unlimited_networks", network, ipaddress.ip_network)
     for address in settings.node.addresses:

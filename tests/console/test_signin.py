@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from headwater.console import limiter
-from headwater.domains import passwords, users
+from headwater.domains import limiter, passwords, users
 from headwater.settings import Console, Settings
 from headwater.store.database import Database
 from headwater.store.models import ConsoleSession, ConsoleUser

@@ -19,7 +19,6 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from headwater.console import language, security
 from headwater.console.forms import FormError, read_form
-from headwater.console.limiter import SignInLimiter
 from headwater.console.pages import (
     accounts,
     add,
@@ -37,6 +36,7 @@ from headwater.console.pages import (
 from headwater.console.render import STATIC, Pages
 from headwater.console.visit import ActingAccountNeededError, Console, Visit
 from headwater.domains.errors import DomainError
+from headwater.domains.limiter import SignInLimiter
 from headwater.domains.services import Services
 from headwater.settings import Settings
 

@@ -17,11 +17,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from headwater.console import language, security
 from headwater.console.forms import Form, parse_form
 from headwater.console.language import Language
-from headwater.console.limiter import SignInLimiter
 from headwater.console.navigation import Group, navigation
 from headwater.console.render import Pages
 from headwater.domains.accounts import AccountRecord
 from headwater.domains.errors import DomainError
+from headwater.domains.limiter import SignInLimiter
 from headwater.domains.services import Services
 from headwater.domains.users import SessionRecord
 from headwater.settings import Settings

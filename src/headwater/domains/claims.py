@@ -7,7 +7,7 @@ the register, and several platforms may share one by exchanging it as CSV.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, cast, get_args
 
 import msgspec
@@ -15,9 +15,9 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from headwater.domains import rules
-from headwater.domains.errors import error, invalid
+from headwater.domains.errors import DomainError, error, invalid
 from headwater.domains.streams import Page
-from headwater.domains.tables import ROWS_AT_ONCE, Imported, chunks, read_csv
+from headwater.domains.tables import ROWS_AT_ONCE, ROWS_MAX, Imported, chunks, read_csv
 from headwater.store.database import Actor, Change, Database
 from headwater.store.models import Domain, NameClaim
 
@@ -26,6 +26,9 @@ Service = Literal["live", "vod", "dcdn", "scdn", "vs"]
 """Who holds a name: this platform's live domains, or a sister service."""
 
 COLUMNS = ("name", "service", "account")
+
+ACCOUNT_MAX = 64
+"""Characters of an account's id; ours have 16."""
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -55,6 +58,18 @@ class ClaimService:
 
     # For the operator
 
+    async def lookup(self, name: str) -> Service | None:
+        """Which service holds a name, whoever's it is there, live domains of this platform included; None if nobody's does.
+
+        For platforms that share the register: a live domain of one is taken for all others. Raises InvalidDomainName.Malformed.
+        """
+        name = rules.domain_name(name, leading_dot=True)
+        async with self._database.read() as session:
+            if await session.get(Domain, name) is not None:
+                return "live"
+            claim = await session.get(NameClaim, name)
+            return None if claim is None else cast(SisterService, claim.service)
+
     async def claims(self, *, search: str = "", page_number: int = 1, page_size: int = 100) -> Page[Claim]:
         """The register by name; search: a part of the name."""
         chosen = select(NameClaim)
@@ -77,6 +92,18 @@ class ClaimService:
     async def import_csv(self, text: str, *, actor: Actor) -> Imported:
         """Add the names of a CSV file with the columns name, service and account. Raises InvalidCsv.Malformed."""
         claims = read_csv(text, COLUMNS, lambda row: _checked(row["name"], row["service"], row["account"]))
+        return await self._put(claims, "ImportDomainClaims", f"{len(claims)} names", actor)
+
+    async def import_rows(self, rows: Sequence[tuple[str, str, str]], *, actor: Actor) -> Imported:
+        """Add these names, each with its service and account, all or none. Raises InvalidParam, which tells the bad row."""
+        if len(rows) > ROWS_MAX:
+            raise error("InvalidParam", f"A list has at most {ROWS_MAX} names.")
+        claims: list[Claim] = []
+        for row in rows:
+            try:
+                claims.append(_checked(*row))
+            except DomainError as fault:
+                raise error("InvalidParam", f"Row {len(claims) + 1}: {fault.message}") from None
         return await self._put(claims, "ImportDomainClaims", f"{len(claims)} names", actor)
 
     async def remove(self, name: str, *, actor: Actor) -> None:
@@ -142,6 +169,8 @@ async def _refuse_live(session: AsyncSession, names: Iterable[str], *, one: bool
 def _checked(name: str, service: str, account: str) -> Claim:
     if service.lower() not in get_args(SisterService):
         raise invalid("Service")
+    if len(account) > ACCOUNT_MAX or not account.isprintable():
+        raise invalid("Account")
     return Claim(rules.domain_name(name, leading_dot=True), cast(SisterService, service.lower()), account)
 
 

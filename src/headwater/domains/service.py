@@ -27,6 +27,7 @@ from headwater.domains.ownership import OwnershipService
 from headwater.domains.publisher import READ_AT_ONCE, Publisher, policy_of
 from headwater.domains.quota import QuotaService
 from headwater.domains.rules import Protocol
+from headwater.domains.shared_claims import SharedRegister
 from headwater.domains.tags import Tag, checked, put, resource_group, tagged
 from headwater.domains.urls import Endpoints, StreamUrls, stream_urls
 from headwater.domains.usage import DAY_S, Side, UsageService
@@ -117,6 +118,7 @@ class DomainService:
         self._quotas = quotas
         self._filings = filings
         self._usage = usage
+        self._shared = SharedRegister(settings.shared_claims)
         self._clock = clock
         self.publisher = Publisher(database, cluster)
 
@@ -138,7 +140,8 @@ class DomainService:
 
         It is online at once, or configuring while the source of ICP filings does not answer: see `settle`. Raises
         InvalidDomainName.Malformed, InvalidLiveDomainType, InvalidRegion, InvalidScope, InvalidResourceGroupId,
-        DomainAlreadyExist (here or at a sister service), QuotaExceeded.Domain, DomainOwnerVerifyFail, DomainOwnerConflict,
+        DomainAlreadyExist (here, at a sister service or in the shared register), ServiceUnavailable (that does not answer),
+        QuotaExceeded.Domain, DomainOwnerVerifyFail, DomainOwnerConflict,
         Domain.BeianInvalid, and what `tags.checked` raises.
         """
         name = self._name(name)
@@ -147,6 +150,7 @@ class DomainService:
         known_scope = rules.scope(scope)
         async with self._database.read() as session:  # what costs nothing is refused before a filing is looked up
             await self._check_new(session, account_id, name)
+        await self._shared.check(name)
         filing = await self._filings.check(name, known_scope, region)
         if filing.state in ("missing", "expired"):
             raise error("Domain.BeianInvalid", filing.text)

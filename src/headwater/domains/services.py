@@ -24,6 +24,7 @@ from headwater.domains.staging import StagingService
 from headwater.domains.streams import StreamService
 from headwater.domains.tags import TagService
 from headwater.domains.tickets import TicketService
+from headwater.domains.tokens import TokenService
 from headwater.domains.usage import UsageService
 from headwater.domains.users import UserService
 from headwater.settings import Settings
@@ -49,6 +50,7 @@ class Services:
     filing_watch: FilingWatch
     quota: QuotaService
     tickets: TicketService
+    tokens: TokenService
     users: UserService
     audit: AuditService
     cnames: CnameService
@@ -86,6 +88,7 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         filing_watch=FilingWatch(database, domains, clock),
         quota=quotas,
         tickets=TicketService(database, quotas, ownership, clock),
+        tokens=TokenService(database, clock),
         users=UserService(database, clock),
         audit=AuditService(database),
         cnames=CnameService(database, settings.domains.ownership, settings.domains.cname_zone, clock),

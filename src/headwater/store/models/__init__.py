@@ -26,6 +26,7 @@ from headwater.store.models.product import (
     TicketMessage,
 )
 from headwater.store.models.tags import DomainTag
+from headwater.store.models.tokens import OperatorToken
 from headwater.store.models.usage import UsagePoint
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "DomainTag",
     "IcpFiling",
     "NameClaim",
+    "OperatorToken",
     "PlayMapping",
     "Publish",
     "StagedFunction",

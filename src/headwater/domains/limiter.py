@@ -24,13 +24,15 @@ class SignInLimiter:
         self._clock = clock
         self._levels: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
 
-    def begin(self, address: str, user: str) -> int:
+    def wait_s(self, address: str, user: str = "") -> int:
+        """0, or the seconds to wait if there is no try left. user: empty where only the address counts."""
+        return math.ceil(max(0.0, *(self._wait_s(key, tries) for key, tries in _keys(address, user))))
+
+    def begin(self, address: str, user: str = "") -> int:
         """Take one try, before its password is looked at; 0, or the seconds to wait if there is none left."""
-        keys = _keys(address, user)
-        wait_s = max(self._wait_s(key, tries) for key, tries in keys)
-        if wait_s > 0:
-            return math.ceil(wait_s)
-        for key, tries in keys:
+        if wait_s := self.wait_s(address, user):
+            return wait_s
+        for key, tries in _keys(address, user):
             self._levels[key] = (self._level(key, tries) + 1, self._clock())
             self._levels.move_to_end(key)
         while len(self._levels) > KEYS_MAX:
@@ -39,8 +41,9 @@ class SignInLimiter:
 
     def succeeded(self, address: str, user: str) -> None:
         """Give the try back: it was no guess. The name's record is clean; of the address only this try is forgotten."""
-        (address_key, tries), (user_key, _) = _keys(address, user)
-        self._levels.pop(user_key, None)
+        (address_key, tries), *user_keys = _keys(address, user)
+        for key, _ in user_keys:
+            self._levels.pop(key, None)
         self._levels[address_key] = (max(self._level(address_key, tries) - 1, 0), self._clock())
 
     def _level(self, key: tuple[str, str], tries: int) -> float:
@@ -51,8 +54,11 @@ class SignInLimiter:
         return (self._level(key, tries) + 1 - tries) * WINDOW_S / tries
 
 
-def _keys(address: str, user: str) -> tuple[tuple[tuple[str, str], int], tuple[tuple[str, str], int]]:
-    return (("address", _network(address)), ADDRESS_TRIES), (("user", user[:64]), USER_TRIES)
+def _keys(address: str, user: str) -> list[tuple[tuple[str, str], int]]:
+    keys = [(("address", _network(address)), ADDRESS_TRIES)]
+    if user:
+        keys.append((("user", user[:64]), USER_TRIES))
+    return keys
 
 
 def _network(address: str) -> str:
