@@ -113,7 +113,7 @@ SCENARIOS = {
         Scenario(
             "publishers",
             "500 publishers",
-            [Work(server, "push", 500) for server in (Headwater, Srs, NginxRtmp)],
+            [Work(server, "push", 500) for server in (Headwater, Srs)],
             [Wanted("CPU to SRS's", _to("SRS"), 0.8), Wanted("kB a publisher", _kb_each, 3500)],
         ),
         Scenario(

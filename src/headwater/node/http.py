@@ -12,7 +12,7 @@ import structlog
 
 from headwater.delivery.http import Join, error_response
 from headwater.live.viewer import Viewer
-from headwater.node.transports import peer_of, prepare, sink_of
+from headwater.node.transports import Pieces, peer_of, prepare, sink_of
 from headwater.observe.log import session_id
 from headwater.protocols import websocket
 from headwater.protocols.http import (
@@ -38,7 +38,19 @@ log = structlog.get_logger()
 class HttpConnection(asyncio.Protocol):
     """One connection. Requests are answered one after the other; a live stream is the last answer."""
 
-    __slots__ = ("_frames", "_id", "_listener", "_node", "_peer", "_queue", "_reader", "_task", "_transport", "_viewer")
+    __slots__ = (
+        "_frames",
+        "_id",
+        "_listener",
+        "_node",
+        "_peer",
+        "_queue",
+        "_reader",
+        "_sink",
+        "_task",
+        "_transport",
+        "_viewer",
+    )
 
     def __init__(self, node: Node, listener: str) -> None:
         self._node = node
@@ -50,6 +62,7 @@ class HttpConnection(asyncio.Protocol):
         self._viewer: Viewer | None = None
         self._frames: websocket.FrameReader | None = None
         self._transport: asyncio.Transport
+        self._sink: asyncio.Transport | Pieces
 
     # asyncio's callbacks
 
@@ -58,6 +71,7 @@ class HttpConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by type
         self._peer = peer_of(self._transport)
         prepare(self._transport)
+        self._sink = sink_of(self._transport)
         self._node.counters.connections[self._listener] += 1
         bound = self._node.connections.opened(self, self._peer.ip)
         if bound is not None:
@@ -132,7 +146,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _respond(self, request: Request, response: Response) -> None:
         keep_alive = request.keep_alive and response.status != 503  # what is short may be sockets
-        sink_of(self._transport).writelines(response_parts(response, request, time.time(), keep_alive=keep_alive))
+        self._sink.writelines(response_parts(response, request, time.time(), keep_alive=keep_alive))
         if keep_alive:
             self._node.connections.rests(self, KEEP_ALIVE_S)
         else:
@@ -145,7 +159,7 @@ class HttpConnection(asyncio.Protocol):
             self._frames = websocket.FrameReader()
         self._node.connections.settled(self)
         self._transport.write(pack_head(join.status, join.head, time.time()))
-        self._viewer = self._node.delivery.join(self._id, join.request, join.grant, join.stream, sink_of(self._transport), self)
+        self._viewer = self._node.delivery.join(self._id, join.request, join.grant, join.stream, self._sink, self)
 
     def _refuse(self, error: HttpError, request: Request | None = None) -> None:
         self._fault("protocol", str(error))
