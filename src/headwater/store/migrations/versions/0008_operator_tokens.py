@@ -18,7 +18,7 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("hash", sa.Text(), nullable=False),
         sa.Column("access", sa.Text(), nullable=False),
-        sa.Column("created_s", sa.Float(), nullable=False),
+        sa.Column("created_s", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_operator_tokens")),
         sa.UniqueConstraint("hash", name=op.f("uq_operator_tokens_hash")),
     )
