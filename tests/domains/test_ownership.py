@@ -16,7 +16,8 @@ from headwater.domains.ownership import Challenge, Verification, refusal
 from headwater.domains.proof import resolver_address
 from headwater.settings import Domains, Ownership, SettingsError
 from headwater.store.models import AuditEntry
-from support.domain_world import ACTOR, World, code, refused, world_with
+from headwater.store.models import Domain as DomainRow
+from support.domain_world import ACTOR, REGION, World, code, refused, world_with
 from support.name_server import NameServer, name_servers
 from support.web_server import Page, WebServer
 
@@ -421,3 +422,61 @@ async def test_a_web_server_that_never_ends_is_left(tmp_path: Path, names: NameS
 async def test_the_body_is_read_only_as_far_as_it_can_matter(world: World, names: NameServer, web: WebServer) -> None:
     serve(names, web, Page(b" " * 5000 + (await challenge(world)).content.encode()))
     assert not (await verify(world, "fileCheck")).passed
+
+
+# A domain that serves already
+
+
+async def served(world: World, names: NameServer, name: str = NAME, account: str = "") -> None:
+    """A domain from before its root had to be proved, with a CNAME record that leads here."""
+    row = DomainRow(
+        name=name,
+        account=account or world.account,
+        type="liveVideo",
+        region=REGION,
+        scope="overseas",
+        status="online",
+        created_s=1.0,
+        modified_s=1.0,
+        cname=f"{name}.w.headwater.internal",
+        description="",
+        resource_group_id="",
+        root=ROOT,
+    )
+    async with world.database.write() as session:
+        session.add(row)
+    names.records[name, "CNAME"] = [f"{name}.w.headwater.internal."]
+
+
+async def test_a_domain_that_serves_with_its_cname_proves_its_root(world: World, names: NameServer) -> None:
+    await served(world, names)
+    await world.add("b.example.com")
+    [root] = await world.services.ownership.roots()
+    assert (root.root, root.account, root.method) == (ROOT, world.account, "cname")
+    assert await code(world.domains.add(world.stranger, "c.example.com", "liveVideo", REGION, actor=ACTOR)) == (
+        "DomainOwnerConflict"
+    )
+
+
+async def test_a_cname_proves_nothing_for_others_or_for_names_that_were_never_added(world: World, names: NameServer) -> None:
+    names.records["d.example.com", "CNAME"] = ["d.example.com.w.headwater.internal."]
+    assert await code(world.add("d.example.com")) == "DomainOwnerVerifyFail"
+    await served(world, names)
+    assert await code(world.domains.add(world.stranger, "c.example.com", "liveVideo", REGION, actor=ACTOR)) == (
+        "DomainOwnerVerifyFail"
+    )
+    names.records[NAME, "CNAME"] = ["elsewhere.example.net."]
+    assert await code(world.add("b.example.com")) == "DomainOwnerVerifyFail"
+
+
+async def test_a_cname_proves_nothing_where_two_accounts_have_domains(world: World, names: NameServer) -> None:
+    await served(world, names)
+    await served(world, names, "other.example.com", world.stranger)
+    assert await code(world.add("b.example.com")) == "DomainOwnerVerifyFail"
+
+
+async def test_a_cname_does_not_bring_back_a_root_that_the_operator_released(world: World, names: NameServer) -> None:
+    await served(world, names)
+    await world.add("b.example.com")
+    await world.services.ownership.release(ROOT, actor=ACTOR)
+    assert await code(world.add("e.example.com")) == "DomainOwnerVerifyFail"

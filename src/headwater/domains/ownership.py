@@ -16,14 +16,19 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from headwater.domains import rules
+from headwater.domains.cnames import CnameService
 from headwater.domains.errors import DomainError, error, invalid
 from headwater.domains.proof import FILE_NAME, RECORD_LABEL, Finding, ProofFinder
 from headwater.settings import Ownership
 from headwater.store.database import Actor, Change, Database
-from headwater.store.models import Account, Domain, DomainRoot
+from headwater.store.models import Account, AuditEntry, Domain, DomainRoot
 
 CHECKS_AT_ONCE = 16
 """Checks that run side by side; each waits for servers of strangers, so that more would only hold sockets."""
+SERVED_MAX = 3
+"""Domains of an account whose CNAME is looked up to see whether one of them serves already."""
+RELEASE = "ReleaseRootDomain"
+"""The action in the audit log: an account that lost a root so proves it anew, whatever old records still say."""
 
 Method = Literal["dnsCheck", "fileCheck"]
 """VerifyLiveDomainOwner, VerifyType."""
@@ -57,7 +62,7 @@ class Verification(msgspec.Struct, frozen=True):
 
 
 class RootRecord(msgspec.Struct, frozen=True):
-    """A root that an account holds. method: a Method, or `operator`."""
+    """A root that an account holds. method: a Method, `operator`, or `cname` (see `prove_by_cname`)."""
 
     root: str
     account: str
@@ -68,8 +73,11 @@ class RootRecord(msgspec.Struct, frozen=True):
 class OwnershipService:
     """Hands out what proves ownership, and looks for it. Methods raise DomainError for what they refuse."""
 
-    def __init__(self, database: Database, settings: Ownership, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, database: Database, settings: Ownership, cnames: CnameService, clock: Callable[[], float] = time.time
+    ) -> None:
         self._database = database
+        self._cnames = cnames
         self._settings = settings
         self._clock = clock
         self._finder = ProofFinder(settings)
@@ -88,6 +96,7 @@ class OwnershipService:
         """
         if method not in ("dnsCheck", "fileCheck"):
             raise invalid("VerifyType")
+        await self.prove_by_cname(account_id, name, actor=actor)
         challenge = await self.content(account_id, name)
         if challenge.state == "foreign":
             raise error("DomainOwnerConflict")
@@ -101,6 +110,32 @@ class OwnershipService:
             await self._prove(account_id, challenge.root, method, "VerifyLiveDomainOwner", actor)
             challenge = msgspec.structs.replace(challenge, state="proved")
         return Verification(challenge, passed, findings)
+
+    async def prove_by_cname(self, account_id: str, name: str, *, actor: Actor) -> None:
+        """Note that the account owns the root of a name if a domain of its own there serves with a CNAME that leads to us.
+
+        Reference control-plane 3.6. A CNAME does not say whose it is, so it proves something only where all of this holds:
+        nobody holds the root, the account has the domain already and it is online, no other account has a domain under the
+        root, and the operator has not taken the root from this account. Raises InvalidDomainName.Malformed.
+        """
+        challenge = await self.content(account_id, name)
+        if challenge.state != "needed":
+            return
+        under = Domain.root == challenge.root
+        own = select(Domain.name).where(under, Domain.account == account_id, Domain.status == "online")
+        released = select(AuditEntry.id).where(
+            AuditEntry.account == account_id, AuditEntry.action == RELEASE, AuditEntry.object == challenge.root
+        )
+        async with self._database.read() as session:
+            domains = (await session.scalars(own.order_by(Domain.name).limit(SERVED_MAX))).all()
+            if not domains or await session.scalar(select(Domain.name).where(under, Domain.account != account_id).limit(1)):
+                return
+            if await session.scalar(released.limit(1)):
+                return
+        for domain in domains:
+            if (await self._cnames.check(account_id, domain)).state == "configured":
+                await self._prove(account_id, challenge.root, "cname", "ProveRootByCname", actor)
+                return
 
     async def check(self, session: AsyncSession, account_id: str, name: str) -> None:
         """Raises DomainOwnerVerifyFail or DomainOwnerConflict unless the account may add this name, which is a valid one."""
@@ -150,7 +185,7 @@ class OwnershipService:
             row = await session.get(DomainRoot, root)
         if row is None:
             raise error("EntityNotExist.RootDomain")
-        async with self._database.change(row.account, actor, "ReleaseRootDomain", root, self._clock()) as change:
+        async with self._database.change(row.account, actor, RELEASE, root, self._clock()) as change:
             held = await change.session.get(DomainRoot, root)
             if held is None:
                 raise error("EntityNotExist.RootDomain")

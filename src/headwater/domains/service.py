@@ -148,6 +148,7 @@ class DomainService:
         known_type = rules.domain_type(type_)
         region = rules.region(region, self._settings.regions)
         known_scope = rules.scope(scope)
+        await self._ownership.prove_by_cname(account_id, name, actor=actor)
         async with self._database.read() as session:  # what costs nothing is refused before a filing is looked up
             await self._check_new(session, account_id, name)
         await self._shared.check(name)

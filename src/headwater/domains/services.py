@@ -60,7 +60,8 @@ class Services:
 def build(database: Database, cluster: Cluster, settings: Settings, clock: Callable[[], float] = time.time) -> Services:
     """All services over one database and one store."""
     usage = UsageService(database, settings.usage, clock)
-    ownership = OwnershipService(database, settings.domains.ownership, clock)
+    cnames = CnameService(database, settings.domains.ownership, settings.domains.cname_zone, clock)
+    ownership = OwnershipService(database, settings.domains.ownership, cnames, clock)
     filings = FilingService(database, settings.domains.icp, clock)
     quotas = QuotaService(database, settings.domains, usage, clock)
     domains = DomainService(
@@ -91,7 +92,7 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         tokens=TokenService(database, clock),
         users=UserService(database, clock),
         audit=AuditService(database),
-        cnames=CnameService(database, settings.domains.ownership, settings.domains.cname_zone, clock),
+        cnames=cnames,
         nodes=NodeList(cluster),
         certificates=CertificateService(database, domains.publisher, settings.acme, clock),
     )

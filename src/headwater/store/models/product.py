@@ -9,7 +9,7 @@ from headwater.store.models.core import Base
 
 
 class DomainRoot(Base):
-    """A registrable domain that an account has proved to own. method: `dnsCheck`, `fileCheck` or `operator`."""
+    """A registrable domain that an account has proved to own. method: `dnsCheck`, `fileCheck`, `cname` or `operator`."""
 
     __tablename__ = "domain_roots"
 
