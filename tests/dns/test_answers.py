@@ -126,6 +126,11 @@ def test_a_domain_is_served_only_within_its_edge_group(world: DnsWorld) -> None:
         assert "192.0.2.3" not in addresses(world.ask(f"away.example.com.{ZONE}", client=client))
 
 
+def test_a_domain_that_stands_for_all_its_subdomains_has_a_target(world: DnsWorld) -> None:
+    world.add(".wide.example.com", "global")
+    assert addresses(world.ask(f"_all.wide.example.com.{ZONE}")) == ["192.0.2.1"]
+
+
 def test_an_ingest_domain_leads_to_nodes_that_take_pushes(world: DnsWorld) -> None:
     assert addresses(world.ask(PUSH, client=IN_CHINA)) == ["192.0.2.2"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from headwater.cluster.nodes import NodeList, NodePresence
 from headwater.domains import cnames
 from headwater.domains.cnames import CnameService
 from headwater.domains.errors import DomainError
@@ -38,12 +39,15 @@ async def world(tmp_path: Path, names: NameServer) -> AsyncIterator[World]:
     await database.close()
 
 
-def service(world: World, names: NameServer) -> CnameService:
+def service(world: World, names: NameServer, *nodes: NodePresence) -> CnameService:
     settings = Ownership(resolvers=(f"{names.address}:{names.port}",), query_timeout_s=0.3)
-    return CnameService(world.database, settings, "w.headwater.internal", lambda: world.now_s)
+    listed = NodeList(world.cluster)
+    listed.nodes.update((node.id, node) for node in nodes)
+    return CnameService(world.database, settings, "w.headwater.internal", listed, lambda: world.now_s)
 
 
 async def look(world: World, names: NameServer) -> tuple[str, str]:
+    world.now_s += cnames.FRESH_S
     state = await service(world, names).check(world.account, NAME)
     return state.state, state.found
 
@@ -72,6 +76,26 @@ async def test_where_it_points_instead_is_said(world: World, names: NameServer) 
     assert await look(world, names) == ("elsewhere", "gone.example.net")
     names.records["gone.example.net", "CNAME"] = [f"{NAME}."]  # round and round
     assert await look(world, names) == ("elsewhere", "gone.example.net")
+
+
+async def test_the_addresses_of_our_nodes_in_place_of_a_record_are_as_good(world: World, names: NameServer) -> None:
+    nodes = [NodePresence("a", ("edge",), addresses_v4=("192.0.2.1",)), NodePresence("b", (), addresses_v6=("2001:db8::1",))]
+    names.records[NAME, "A"] = ["192.0.2.1"]
+    names.records[NAME, "AAAA"] = ["2001:db8::1"]
+    assert (await service(world, names, *nodes).check(world.account, NAME)).state == "configured"
+    world.now_s += cnames.FRESH_S
+    names.records[NAME, "A"] = ["192.0.2.1", "192.0.2.2"]
+    found = await service(world, names, *nodes).check(world.account, NAME)
+    assert (found.state, found.found) == ("elsewhere", "192.0.2.1, 192.0.2.2, 2001:db8::1")
+
+
+async def test_what_was_found_outlives_a_restart_but_not_its_domain(world: World, names: NameServer) -> None:
+    names.records[NAME, "CNAME"] = [f"{TARGET}."]
+    made = await service(world, names).check(world.account, NAME)
+    after = service(world, names)
+    assert await after.known([NAME]) == {NAME: made}
+    await world.domains.delete(world.account, NAME, actor=ACTOR)
+    assert await after.known([NAME]) == {}
 
 
 @pytest.mark.parametrize("mood", ["silent", "servfail", "garbage"])
@@ -109,7 +133,7 @@ async def test_all_domains_are_looked_up_in_their_turn(
     checks = service(world, names)
     task = asyncio.create_task(checks.run())
     async with asyncio.timeout(10):
-        while len(known := checks.known([NAME, "push.example.test", PLAY])) < 2:
+        while len(known := await checks.known([NAME, "push.example.test", PLAY])) < 2:
             await asyncio.sleep(0.01)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from headwater.cluster.nodes import NodePresence
 from headwater.domains.ownership import Challenge, Verification, refusal
 from headwater.domains.proof import resolver_address
 from headwater.settings import Domains, Ownership, SettingsError
@@ -480,3 +481,12 @@ async def test_a_cname_does_not_bring_back_a_root_that_the_operator_released(wor
     await world.add("b.example.com")
     await world.services.ownership.release(ROOT, actor=ACTOR)
     assert await code(world.add("e.example.com")) == "DomainOwnerVerifyFail"
+
+
+async def test_addresses_of_ours_in_place_of_a_cname_prove_nothing(world: World, names: NameServer) -> None:
+    await served(world, names)
+    del names.records[NAME, "CNAME"]
+    names.records[NAME, "A"] = ["192.0.2.1"]
+    world.services.nodes.nodes["n"] = NodePresence("n", ("edge",), addresses_v4=("192.0.2.1",))
+    assert (await world.services.cnames.check(world.account, NAME)).state == "configured"
+    assert await code(world.add("b.example.com")) == "DomainOwnerVerifyFail"

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headwater.access.names import cname_target
 from headwater.domains import rules
 from headwater.domains.errors import DomainError
 
@@ -93,8 +94,8 @@ def test_a_name_is_under_a_suffix_at_a_dot() -> None:
 
 
 def test_every_domain_has_a_cname_target_in_the_operators_zone() -> None:
-    assert rules.cname("demo.example.com", "w.zone.net") == "demo.example.com.w.zone.net"
-    assert rules.cname(".example.com", "w.zone.net") == "_all.example.com.w.zone.net"
+    assert cname_target("demo.example.com", "w.zone.net") == "demo.example.com.w.zone.net"
+    assert cname_target(".example.com", "w.zone.net") == "_all.example.com.w.zone.net"
 
 
 @given(st.text(max_size=300))

@@ -37,3 +37,8 @@ def request_domain(host: str | None, query: Mapping[str, str]) -> str:
     if domain.startswith("["):  # an IPv6 address and perhaps a port
         return domain[1:].partition("]")[0]
     return domain.partition(":")[0].removesuffix(".")
+
+
+def cname_target(domain: str, zone: str) -> str:
+    """The CNAME target of a domain in the operator's zone; `_all` stands for every subdomain, for no name begins with `_`."""
+    return f"_all{domain}.{zone}" if domain.startswith(".") else f"{domain}.{zone}"

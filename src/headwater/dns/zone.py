@@ -18,6 +18,7 @@ import dns.name
 import dns.rdatatype
 import dns.zone
 
+from headwater.access.names import cname_target
 from headwater.cluster.nodes import Role, Scope
 from headwater.dns import names
 from headwater.dns.message import AAAA, CNAME, NS, SOA, A, text_data
@@ -114,7 +115,7 @@ class Zone:
     def set_target(self, domain: str, target: Target | None) -> None:
         """A domain was added or changed, or is gone (None)."""
         try:
-            name = names.pack(domain + self._suffix)
+            name = names.pack(cname_target(domain, self._suffix[1:]))
         except ValueError:  # no name, or too long to have a target: refused when it was added
             return
         if target is None:

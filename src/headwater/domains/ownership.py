@@ -122,18 +122,20 @@ class OwnershipService:
         if challenge.state != "needed":
             return
         under = Domain.root == challenge.root
-        own = select(Domain.name).where(under, Domain.account == account_id, Domain.status == "online")
+        own = select(Domain.name, Domain.cname).where(under, Domain.account == account_id, Domain.status == "online")
         released = select(AuditEntry.id).where(
             AuditEntry.account == account_id, AuditEntry.action == RELEASE, AuditEntry.object == challenge.root
         )
         async with self._database.read() as session:
-            domains = (await session.scalars(own.order_by(Domain.name).limit(SERVED_MAX))).all()
+            domains = (await session.execute(own.order_by(Domain.name).limit(SERVED_MAX))).all()
             if not domains or await session.scalar(select(Domain.name).where(under, Domain.account != account_id).limit(1)):
                 return
             if await session.scalar(released.limit(1)):
                 return
-        for domain in domains:
-            if (await self._cnames.check(account_id, domain)).state == "configured":
+        for domain, target in domains:
+            checked = await self._cnames.check(account_id, domain)
+            # Addresses of ours in place of the record prove nothing: some names resolve to any address that one likes.
+            if checked.state == "configured" and checked.found == target:
                 await self._prove(account_id, challenge.root, "cname", "ProveRootByCname", actor)
                 return
 

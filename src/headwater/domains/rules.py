@@ -72,11 +72,6 @@ def root_domain(name: str) -> str | None:
     return _suffixes().privatesuffix(name.removeprefix("."))
 
 
-def cname(name: str, zone: str) -> str:
-    """The CNAME target of a domain in the operator's zone; `_all` stands for every subdomain, for no name begins with `_`."""
-    return f"_all{name}.{zone}" if name.startswith(".") else f"{name}.{zone}"
-
-
 def is_under(name: str, suffixes: Sequence[str]) -> bool:
     """Whether a name is one of these suffixes or lies below one."""
     return any(name.removeprefix(".") == suffix or name.endswith(f".{suffix}") for suffix in suffixes)

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from headwater.access.names import is_name
+from headwater.access.names import cname_target, is_name
 from headwater.access.policy import DomainType
 from headwater.cluster.interface import Cluster
 from headwater.domains import bindings, function_store, functions, quota, rules
@@ -165,7 +165,7 @@ class DomainService:
             status="online" if filing.passed else "configuring",
             created_s=now_s,
             modified_s=now_s,
-            cname=rules.cname(name, self._settings.cname_zone),
+            cname=cname_target(name, self._settings.cname_zone),
             description="" if filing.passed else filing.text,
             resource_group_id=resource_group(resource_group_id) if resource_group_id else "",
             root=filing.root,
@@ -513,7 +513,7 @@ class DomainService:
         """A name that can be added, as it is stored. Raises InvalidDomainName.Malformed."""
         name = rules.domain_name(text, leading_dot=self._settings.leading_dot)
         inside_zone = rules.is_under(name, [self._settings.cname_zone])  # would collide with the CNAME targets
-        if inside_zone or len(rules.cname(name, self._settings.cname_zone)) > rules.NAME_MAX:
+        if inside_zone or len(cname_target(name, self._settings.cname_zone)) > rules.NAME_MAX:
             raise error("InvalidDomainName.Malformed")
         return name
 

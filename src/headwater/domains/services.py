@@ -59,8 +59,9 @@ class Services:
 
 def build(database: Database, cluster: Cluster, settings: Settings, clock: Callable[[], float] = time.time) -> Services:
     """All services over one database and one store."""
+    nodes = NodeList(cluster)
     usage = UsageService(database, settings.usage, clock)
-    cnames = CnameService(database, settings.domains.ownership, settings.domains.cname_zone, clock)
+    cnames = CnameService(database, settings.domains.ownership, settings.domains.cname_zone, nodes, clock)
     ownership = OwnershipService(database, settings.domains.ownership, cnames, clock)
     filings = FilingService(database, settings.domains.icp, clock)
     quotas = QuotaService(database, settings.domains, usage, clock)
@@ -93,6 +94,6 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         users=UserService(database, clock),
         audit=AuditService(database),
         cnames=cnames,
-        nodes=NodeList(cluster),
+        nodes=nodes,
         certificates=CertificateService(database, domains.publisher, settings.acme, clock),
     )

@@ -37,7 +37,7 @@ async def overview(visit: Visit) -> Response:
     """The basics."""
     account, domain = await shown_domain(visit)
     tags = (await visit.services.tags.tags_of(account, [domain.name])).get(domain.name, {})
-    state = visit.services.cnames.known([domain.name]).get(domain.name)
+    state = (await visit.services.cnames.known([domain.name])).get(domain.name)
     return await page(visit, "domain.html", account, domain, tags=tags, state=state)
 
 
@@ -72,7 +72,7 @@ async def status(visit: Visit) -> Response:
 async def cname(visit: Visit) -> Response:
     """The step in which the domain is pointed at us; the page asks for its state while it is open."""
     account, domain = await shown_domain(visit)
-    state = visit.services.cnames.known([domain.name]).get(domain.name)
+    state = (await visit.services.cnames.known([domain.name])).get(domain.name)
     return await page(visit, "cname.html", account, domain, state=state)
 
 

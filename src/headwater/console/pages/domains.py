@@ -50,7 +50,7 @@ async def show(visit: Visit) -> Response:
         regions=visit.console.settings.domains.regions,
         accounts=accounts,
         https=await visit.services.certificates.enabled_among([item.name for item in listed.items]),
-        cnames=visit.services.cnames.known([item.name for item in listed.items]),
+        cnames=await visit.services.cnames.known([item.name for item in listed.items]),
         tags=await visit.services.tags.all_tags(visit.account) if visit.account else {},
     )
 

@@ -1,6 +1,7 @@
 """The tables, by subject; this is where the rest of the house imports them from."""
 
 from headwater.store.models.certificates import AcmeAccount, Certificate, CertificateOrder, DomainHttps
+from headwater.store.models.cnames import CnameCheck
 from headwater.store.models.configs import StagedFunction, StreamBlock
 from headwater.store.models.console import ConsoleSession, ConsoleUser
 from headwater.store.models.core import (
@@ -38,6 +39,7 @@ __all__ = [
     "Base",
     "Certificate",
     "CertificateOrder",
+    "CnameCheck",
     "ConsoleSession",
     "ConsoleUser",
     "Domain",
