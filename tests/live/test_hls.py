@@ -11,7 +11,7 @@ from typing import Any
 import av
 import pytest
 
-from headwater.live.hls import LONGEST_SEGMENT_S, HlsOutput
+from headwater.live.hls import BREAKS_WRAP, LONGEST_SEGMENT_S, HlsOutput
 from headwater.live.ring import Ring
 from headwater.media import codecs, flv
 from headwater.media.tag import AUDIO, VIDEO, Flags, Tag
@@ -202,3 +202,12 @@ async def test_a_broken_frame_is_left_out() -> None:
     feed.ring.append(Tag(VIDEO, feed.length_ms, b"\x27\x01\x00\x00\x00\xff\xff\xff\xff\x00", broken), feed.headers)
     feed.play(3)
     assert len(listed(feed.output())) >= 2
+
+
+async def test_the_first_count_of_marks_is_small_for_hls_js_counts_up_to_it() -> None:
+    feed = Feed()
+    feed.play(3)
+    output = HlsOutput("cam", feed.ring, 3, 1_795_378_987)
+    output.flush(feed.headers)
+    first = int(output.playlist()[0].decode().split("#EXT-X-DISCONTINUITY-SEQUENCE:")[1].split("\n")[0])
+    assert first == 1_795_378_987 % BREAKS_WRAP

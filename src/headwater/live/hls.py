@@ -37,6 +37,9 @@ served too. Encoders are commonly set to GOPs of 10 s at most."""
 
 log = structlog.get_logger()
 
+BREAKS_WRAP = 65_536
+"""Bound on the first discontinuity sequence number. hls.js counts up to it in loops: a unix time would freeze its page."""
+
 
 class MediaSegment(msgspec.Struct, frozen=True):
     """One packed segment. word: the part of its address that cannot be guessed."""
@@ -49,8 +52,9 @@ class MediaSegment(msgspec.Struct, frozen=True):
 class HlsOutput:
     """The playlist and segments of one stream. To be made and used on the event loop.
 
-    name: the stream's name, with which segment addresses begin. number: the first segment's media sequence number, and its
-    discontinuity sequence number, too: it has grown since any earlier packaging of this stream, so players notice the break.
+    name: the stream's name, with which segment addresses begin. number: the first segment's media sequence number; the low
+    part of it is the discontinuity sequence number, too: it has grown since any earlier packaging of this stream (but for once
+    in 18 hours), so players notice the break.
     since: where in the ring to begin. marked: whether the first segment bears a discontinuity mark.
     asked_at: loop time of the last request. unsupported: why this stream cannot be had as HLS, None if it can.
     """
@@ -66,7 +70,7 @@ class HlsOutput:
         self._longest_ms = max(LONGEST_SEGMENT_S, 2 * self._target_s) * 1000
         self._secret = secrets.token_bytes(16)
         self._segments: deque[MediaSegment] = deque()
-        self._breaks_gone = number
+        self._breaks_gone = number % BREAKS_WRAP
         self._breaks: deque[int] = deque()
         self._quick = QUICK_START if ring.span_ms < QUICK_START * self._target_s * 1000 else 0
         self._muxer = mpegts.TsMuxer()
