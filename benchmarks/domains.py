@@ -30,7 +30,7 @@ from sqlalchemy import insert
 from benchmarks.measure import MIB, memory_bytes, title, tree
 from headwater.domains import functions
 from headwater.domains.accounts import AccountService
-from headwater.settings import Settings
+from headwater.settings import Listen, Settings
 from headwater.store.database import Actor, Database
 from headwater.store.models import Domain, DomainCount, DomainFunction, DomainMapping
 
@@ -132,8 +132,8 @@ def free_ports(count: int) -> list[int]:
 def serving(settings: list[str], workers: int) -> Iterator[tuple[int, int, int, float]]:
     """A node; the ports of its API and of HTTP, its process id, and the seconds from its start to `ready`."""
     api, http = free_ports(2)
-    others = ("rtmp", "rtmps", "https", "console", "metrics")
-    listen = [f"listen.api=127.0.0.1:{api}", f"listen.http=127.0.0.1:{http}", *(f"listen.{other}=" for other in others)]
+    ours = {"api": f"127.0.0.1:{api}", "http": f"127.0.0.1:{http}"}
+    listen = [f"listen.{other}={ours.get(other, '')}" for other in Listen.__struct_fields__]
     flags = [*settings, *listen, f"workers={workers}", "api.limits_scale=0", "domains.quota=2000000", "log.level=error"]
     started = time.monotonic()
     process = subprocess.Popen(

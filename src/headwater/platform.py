@@ -34,6 +34,7 @@ import headwater.operator.app
 from headwater import tls
 from headwater.access import presence
 from headwater.access.places import Places, PlacesError
+from headwater.access.policy import POLICY_PREFIX
 from headwater.access.presence import STREAM_PREFIX
 from headwater.cluster.embedded import EmbeddedCluster
 from headwater.cluster.interface import Cluster, Conflict
@@ -62,6 +63,9 @@ FIRST_OPERATOR = "operator"
 
 READY_S = 30.0
 """How long the workers may take until they listen; a busy machine needs a second or two."""
+
+POLICIES_PER_S = 10_000
+"""What a worker reads of the policies that exist, at least: it listens once it knows all of them. Usual are 100,000."""
 
 SOCKET_PATH_MAX = 90
 """Unix socket paths end at 107 bytes (unix(7)); room is left for the file names."""
@@ -221,16 +225,17 @@ class Platform:
 
     async def _ready(self, cluster: EmbeddedCluster, prefix: str, supervisors: Sequence[Supervisor]) -> None:
         """Wait until each process has put its key below a prefix."""
+        ready_s = READY_S + len(await cluster.list(POLICY_PREFIX)) / POLICIES_PER_S
         ready = asyncio.create_task(_count(cluster, prefix, len(supervisors)))
         ends: list[asyncio.Future[Any]] = [ready, *(supervisor.first_exit for supervisor in supervisors)]
-        await asyncio.wait(ends, timeout=READY_S, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(ends, timeout=ready_s, return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
             return ready.result()
         ready.cancel()
         ended = next((supervisor for supervisor in supervisors if supervisor.first_exit.done()), None)
         if ended is None:
             names = ", ".join(supervisor.name for supervisor in supervisors)
-            raise PlatformError(f"not ready within {READY_S:g} s: {names}")
+            raise PlatformError(f"not ready within {ready_s:.0f} s: {names}")
         raise PlatformError(f"{ended.name} ended at its start; its own message stands above")
 
     async def _stop_workers(self) -> None:
