@@ -192,3 +192,13 @@ def test_only_so_many_policies_are_kept_ready_and_all_are_known(monkeypatch: pyt
     changed = rules.policy("1.test")
     assert changed is not None
     assert changed.status == "offline"
+
+
+def test_a_node_serves_no_domain_of_another_edge_group() -> None:
+    abroad = Rules(edge_group="overseas")
+    for policy in (PUSH, PLAY):  # of the scope `domestic`
+        abroad.set_policy(policy)
+    assert reason(push(abroad)) == "edge_group"
+    assert reason(play(abroad)) == "edge_group"
+    abroad.set_policy(msgspec.structs.replace(PLAY, scope="global"))
+    assert isinstance(play(abroad), Grant)

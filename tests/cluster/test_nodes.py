@@ -13,19 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.access.places import Places
+from headwater.access.policy import EdgeGroup, Scope, serves
 from headwater.cluster.embedded import EmbeddedCluster, EmbeddedLease
 from headwater.cluster.interface import Cluster
 from headwater.cluster.nearest import SPREAD_BUCKETS, distance_km, nearest
 from headwater.cluster.nodes import (
     LEASE_S,
-    EdgeGroup,
     NodeAnnouncer,
     NodeList,
     NodePresence,
-    Scope,
     node_key,
     own_presence,
-    serves,
 )
 from headwater.observe.machine import MachineLoad
 from headwater.settings import Node, Settings

@@ -11,7 +11,8 @@ import dns.message
 import dns.rdatatype
 
 from headwater.access.places import Places
-from headwater.cluster.nodes import NodePresence, Scope
+from headwater.access.policy import Scope
+from headwater.cluster.nodes import NodePresence
 from headwater.dns.answers import Responder
 from headwater.dns.limiter import Limiter
 from headwater.dns.zone import Target, Zone

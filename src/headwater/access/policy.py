@@ -21,6 +21,12 @@ KICK_SUBJECT = "kick"
 DomainType = Literal["liveEdge", "liveVideo"]
 """`liveEdge` is an ingest domain, `liveVideo` a streaming domain (AddLiveDomain, LiveDomainType)."""
 
+EdgeGroup = Literal["", "domestic", "overseas"]
+"""Where a node stands: in mainland China or outside. "" is for installations that do not part the two: it serves all."""
+
+Scope = Literal["domestic", "overseas", "global"]
+"""The edge group of a domain: which nodes may serve it."""
+
 FlushProfile = Literal["realtime", "low", "standard"]
 
 
@@ -187,7 +193,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     type: DomainType
     status: Literal["online", "offline", "configuring"]
     region: str
-    scope: Literal["domestic", "overseas", "global"] = "domestic"
+    scope: Scope = "domestic"
     streaming_domain: str | None = None
     signing: Signing = Signing()
     latency: Latency = Latency()
@@ -222,6 +228,11 @@ class Kick(msgspec.Struct, frozen=True):
     domain: str
     app: str
     stream: str
+
+
+def serves(edge_group: EdgeGroup, scope: Scope) -> bool:
+    """Whether a node of this edge group may serve a domain of this scope (seed page, Edge Group)."""
+    return not edge_group or scope in ("global", edge_group)
 
 
 def encode(value: Policy | Ban | Block | Kick) -> bytes:

@@ -16,6 +16,7 @@ Reason = Literal[
     "unknown_domain",
     "wrong_type",
     "domain_offline",
+    "edge_group",
     "not_bound",
     "bad_name",
     "ip_denied",
@@ -42,6 +43,7 @@ Reason = Literal[
 unknown_domain: nobody added this domain here.
 wrong_type: a push to a streaming domain or a play from an ingest domain.
 domain_offline: the domain, or the streaming domain behind it, is stopped.
+edge_group: this node is outside the domain's edge group; DNS does not send anybody here for it.
 not_bound: the ingest domain is bound to no streaming domain (for a sub-streaming domain: its main domain is gone).
 bad_name: app or stream are no valid names.
 ip_denied .. tls_version_denied: the domain's access functions (`access.checks`); region_denied may be a blocked stream's, too.
@@ -56,6 +58,7 @@ _REFUSALS: Final[dict[Reason, tuple[int, str]]] = {
     "unknown_domain": (404, "denied by domain: unknown domain"),
     "wrong_type": (403, "denied by domain: wrong domain type"),
     "domain_offline": (403, "denied by domain: domain is offline"),
+    "edge_group": (403, "denied by domain: this node is outside its edge group"),
     "not_bound": (403, "denied by domain: not bound to a streaming domain"),
     "bad_name": (404, "denied by name: invalid app or stream name"),
     "ip_denied": (403, "denied by ip acl: this address may not"),

@@ -9,7 +9,7 @@ from headwater.access.checks import Check, Checks, Locate, region_check
 from headwater.access.client import Client
 from headwater.access.names import is_name
 from headwater.access.places import NOWHERE
-from headwater.access.policy import Ban, Block, Policy, decode_policy, encode
+from headwater.access.policy import Ban, Block, EdgeGroup, Policy, decode_policy, encode, serves
 from headwater.access.refusal import Reason, Refusal, refuse
 
 __all__ = ["Grant", "Reason", "Refusal", "Rules", "refuse"]
@@ -46,10 +46,11 @@ NAME_MAX = 253
 class Rules:
     """All policies and bans, as told by the cluster's store. `domain` arguments are lower-case, without a port.
 
-    locate: where an address is, for region blocking.
+    locate: where an address is, for region blocking. edge_group: of this node.
     """
 
-    def __init__(self, locate: Locate = lambda address: NOWHERE) -> None:
+    def __init__(self, locate: Locate = lambda address: NOWHERE, edge_group: EdgeGroup = "") -> None:
+        self._edge_group = edge_group
         self._locate = locate
         self._encoded: dict[str, bytes] = {}
         self._policies: dict[str, Policy] = {}
@@ -180,6 +181,8 @@ class Rules:
     ) -> Grant | Refusal:
         if policy.status != "online":
             return refuse("domain_offline")
+        if not serves(self._edge_group, policy.scope):
+            return refuse("edge_group")
         main = self._decoded(policy.streaming_domain) if policy.streaming_domain else None
         if main is None:
             return refuse("not_bound")

@@ -6,7 +6,8 @@ import hashlib
 import math
 from collections.abc import Iterable, Sequence
 
-from headwater.cluster.nodes import NodePresence, Role, Scope, serves
+from headwater.access.policy import Scope, serves
+from headwater.cluster.nodes import NodePresence, Role
 
 EARTH_RADIUS_KM = 6371.0
 

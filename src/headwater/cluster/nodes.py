@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from headwater.access.places import Places
+from headwater.access.policy import EdgeGroup
 from headwater.cluster.interface import Cluster, ClusterError, LeaseEnded
 from headwater.settings import Settings
 
@@ -33,12 +34,6 @@ Role = Literal["control", "dns", "ingest", "center", "edge"]
 MEDIA_ROLES: tuple[Role, ...] = ("ingest", "edge")
 """The roles that a node has only while one of its media workers listens."""
 
-EdgeGroup = Literal["", "domestic", "overseas"]
-"""Where a node stands: in mainland China or outside. "" is for installations that do not part the two: it serves all."""
-
-Scope = Literal["domestic", "overseas", "global"]
-"""The edge group of a domain: which nodes may serve it."""
-
 log = structlog.get_logger()
 
 
@@ -58,11 +53,6 @@ class NodePresence(msgspec.Struct, frozen=True, omit_defaults=True):
     edge_group: EdgeGroup = ""
     capacity_mbps: int = 1000
     load: float = 0.0
-
-
-def serves(edge_group: EdgeGroup, scope: Scope) -> bool:
-    """Whether a node of this edge group may serve a domain of this scope (seed page, Edge Group)."""
-    return not edge_group or scope in ("global", edge_group)
 
 
 def own_presence(node: str, settings: Settings, places: Places) -> NodePresence:

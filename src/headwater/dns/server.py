@@ -20,10 +20,10 @@ import structlog
 
 from headwater.access.certificate import DNS_TXT_PREFIX
 from headwater.access.places import Places, PlacesError
-from headwater.access.policy import POLICY_PREFIX
+from headwater.access.policy import POLICY_PREFIX, Scope
 from headwater.cluster.client import RemoteCluster
 from headwater.cluster.interface import SYNCED, Change, Cluster, ClusterError, Lease
-from headwater.cluster.nodes import NODE_PREFIX, NodeList, Role, Scope
+from headwater.cluster.nodes import NODE_PREFIX, NodeList, Role
 from headwater.dns import metrics
 from headwater.dns.answers import Responder
 from headwater.dns.config import DNS_PREFIX, DnsConfig, DnsPresence

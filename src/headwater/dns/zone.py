@@ -19,7 +19,8 @@ import dns.rdatatype
 import dns.zone
 
 from headwater.access.names import cname_target
-from headwater.cluster.nodes import Role, Scope
+from headwater.access.policy import Scope
+from headwater.cluster.nodes import Role
 from headwater.dns import names
 from headwater.dns.message import AAAA, CNAME, NS, SOA, A, text_data
 from headwater.settings import Dns as DnsSettings

@@ -71,7 +71,7 @@ class Node:
         self.counters = Counters()
         self.books = Books()
         self.places = Places(config.settings.places)
-        self.rules = Rules(self.places.place)
+        self.rules = Rules(self.places.place, config.settings.node.edge_group)
         self.asker = Asker(allow_private=config.settings.access.private_auth_servers)
         self.doors = Doors(config.settings.access.trusted_proxies, config.settings.access.staging_addresses)
         self.connections = Connections(limits, loop, files_max())
