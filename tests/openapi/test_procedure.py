@@ -9,11 +9,12 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from headwater.access import policy as policies
 from headwater.access import presence
-from headwater.access.presence import StreamPresence
+from headwater.access.presence import PROMOTE_SUBJECT, Promote, StreamPresence, UpstreamPresence
 from headwater.domains.rules import format_time
 from support.api_clients import CLIENTS, REGION, Caller, Refusal, tea
 from support.api_server import ApiServer
@@ -447,3 +448,43 @@ def test_streams_are_blocked_by_region(call: Caller, names: tuple[str, str]) -> 
     assert (block["LocationList"], block["BlockType"], block["Status"]) == ("CN,AS", "whitelist", 1)
     call("DeleteLiveStreamBlock", **stream)
     assert call("DescribeStreamLocationBlock", DomainName=play)["Count"] == 0
+
+
+def test_dual_streams_are_switched_on_listed_and_steered(call: Caller, api_server: ApiServer, names: tuple[str, str]) -> None:
+    push, play = names
+    add_pair(call, push, play)
+    stream = {"Domain": play, "AppName": "live", "StreamName": "cam"}
+    assert call("DescribeLiveDomainMultiStreamConfig", Domain=play)["Switch"] == "off"
+    off = refusal(call, "SetLiveDomainMultiStreamMaster", **stream, UpstreamSequence="2")
+    assert off == ("CodeTaskNotStarted", 400)
+    call("SetLiveDomainMultiStreamConfig", Domain=play, Switch="on")
+    assert call("DescribeLiveDomainMultiStreamConfig", Domain=play)["Switch"] == "on"
+    assert refusal(call, "SetLiveDomainMultiStreamConfig", Domain=play, Switch="yes") == ("InvalidSwitch", 400)
+    call("SetLiveDomainMultiStreamOptimalMode", **stream, OptimalMode="off")
+    known = policy(api_server, play)
+    assert known is not None
+    assert (known.session.multi_stream, known.session.manual) == (True, ("live/cam",))
+
+    master = msgspec.structs.replace(go_live(api_server, push, play), upstream=1)
+    api_server.do(api_server.cluster.put(presence.stream_key(play, "live", "cam"), presence.encode(master)))
+    for number, session in ((1, master.session), (2, "other")):
+        publisher = UpstreamPresence(session, f"192.0.2.{number}", 1_700_000_000.0, "node", 0)
+        key = presence.upstream_key(play, "live", "cam", number)
+        api_server.do(api_server.cluster.put(key, msgspec.json.encode(publisher)))
+    [found] = call("QueryLiveDomainMultiStreamList", Domain=play, StreamName="cam")["OnlineStreams"]
+    assert (found["OptimalMode"], found["StreamName"], found["ChangeLogs"]) == ("off", "cam", [])
+    time = "2023-11-14T22:13:20Z"
+    assert found["UpstreamList"] == [
+        {"MasterFlag": True, "UpstreamIp": "192.0.2.1", "UpstreamSequence": "1", "UpstreamTime": time},
+        {"MasterFlag": False, "UpstreamIp": "192.0.2.2", "UpstreamSequence": "2", "UpstreamTime": time},
+    ]
+    assert call("QueryLiveDomainMultiStreamList", Domain=play, StreamName="ca")["TotalCount"] == 0
+
+    async def promoted() -> Promote:
+        events = api_server.cluster.subscribe(PROMOTE_SUBJECT)
+        await asyncio.to_thread(call, "SetLiveDomainMultiStreamMaster", **stream, UpstreamSequence="2")
+        return msgspec.json.decode((await anext(events)).payload, type=Promote)
+
+    assert api_server.do(promoted()) == Promote(play, "live", "cam", 2)
+    unknown = refusal(call, "SetLiveDomainMultiStreamMaster", **stream, UpstreamSequence="3")
+    assert unknown == ("InvalidUpstreamSequence.NotFound", 404)

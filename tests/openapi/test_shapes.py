@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from headwater.access import presence
-from headwater.access.presence import StreamPresence
+from headwater.access.presence import StreamPresence, UpstreamPresence
 from headwater.domains.rules import format_time
 from headwater.openapi.operations import OPERATIONS
 from support.api_server import ApiServer
@@ -28,6 +28,7 @@ IGNORED = {"CheckUrl"}
 PUSH, PLAY, BARE, SUB = "push.shapes.test", "play.shapes.test", "bare.shapes.test", "sub.shapes.test"
 STREAM = {"DomainName": PUSH, "AppName": "live", "StreamName": "cam", "LiveStreamType": "publisher"}
 BLOCKED = {"DomainName": PLAY, "AppName": "live", "StreamName": "cam"}
+PUSHED = {"Domain": PLAY, "AppName": "live", "StreamName": "cam"}
 SPAN = {"StartTime": format_time(time.time() - 600), "EndTime": format_time(time.time() + 600)}
 RESOURCE = {"ResourceType": "DOMAIN", "ResourceId.1": PLAY}
 STAGED = "the id of what is staged"
@@ -84,6 +85,11 @@ CALLS: list[tuple[str, dict[str, str]]] = [
     ("SetLiveStreamBlock", {**BLOCKED, "BlockType": "blacklist", "LocationList": "CN,AS"}),
     ("DescribeStreamLocationBlock", {"DomainName": PLAY}),
     ("DeleteLiveStreamBlock", BLOCKED),
+    ("SetLiveDomainMultiStreamConfig", {"Domain": PLAY, "Switch": "on"}),
+    ("DescribeLiveDomainMultiStreamConfig", {"Domain": PLAY}),
+    ("SetLiveDomainMultiStreamOptimalMode", {**PUSHED, "OptimalMode": "off"}),
+    ("SetLiveDomainMultiStreamMaster", {**PUSHED, "UpstreamSequence": "1"}),
+    ("QueryLiveDomainMultiStreamList", {"Domain": PLAY}),
     ("ForbidLiveStream", STREAM),
     ("DescribeLiveStreamsBlockList", {"DomainName": PLAY}),
     ("ResumeLiveStream", STREAM),
@@ -112,11 +118,13 @@ def answers(api_server: ApiServer) -> dict[str, tuple[dict[str, Any], ElementTre
         for domain, kind in ((PUSH, "liveEdge"), (PLAY, "liveVideo"), (SUB, "liveVideo")):
             call_v3("AddLiveDomain", {"DomainName": domain, "LiveDomainType": kind, "Region": "cn-shanghai"})
         call_v3("AddLiveDomainMapping", {"PushDomain": PUSH, "PullDomain": PLAY})
-        item = StreamPresence(
-            PLAY, "live", "cam", "session", PUSH, f"rtmp://{PUSH}/live/cam", time.time(), "192.0.2.1", "192.0.2.2", "node", 0
-        )
+        url, now_s = f"rtmp://{PUSH}/live/cam", time.time()
+        item = StreamPresence(PLAY, "live", "cam", "session", PUSH, url, now_s, "192.0.2.1", "192.0.2.2", "node", 0, upstream=1)
+        publisher = msgspec.json.encode(UpstreamPresence("session", "192.0.2.1", now_s, "node", 0))
+        api_server.do(api_server.cluster.put(presence.upstream_key(PLAY, "live", "cam", 1), publisher))
         api_server.do(api_server.cluster.put(presence.stream_key(PLAY, "live", "cam"), presence.encode(item)))
         api_server.do(api_server.services.streams._open(item))
+        api_server.do(api_server.services.streams._note_master(item))
 
         def filled(parameters: dict[str, str]) -> dict[str, str]:
             if STAGED not in parameters.values():
@@ -145,6 +153,8 @@ def check_json(shape: Any, value: Any, where: str) -> None:
             assert type(value) is int, where
         case "str":
             assert type(value) is str, where
+        case "bool":
+            assert type(value) is bool, where
         case _:
             raise AssertionError(f"{where}: unknown type {shape}")
 
@@ -161,6 +171,8 @@ def check_xml(shape: Any, elements: list[ElementTree.Element], where: str) -> No
                 check_xml(inner, [element], where)
         case "int":
             assert (elements[0].text or "").isdecimal(), where
+        case "bool":
+            assert elements[0].text in ("true", "false"), where
 
 
 def test_every_operation_that_works_is_looked_at() -> None:

@@ -18,7 +18,17 @@ from headwater.domains.functions import HEADWATER_LIVE
 from headwater.domains.owned import owned_domain
 from headwater.domains.publisher import Publisher
 from headwater.store.database import Actor, Database
-from headwater.store.models import Domain, DomainDelay, DomainFunction, DomainMapping, PlayMapping, StreamBan
+from headwater.store.models import (
+    Domain,
+    DomainDelay,
+    DomainFunction,
+    DomainMapping,
+    ManualStream,
+    MasterChange,
+    MultiStreamDomain,
+    PlayMapping,
+    StreamBan,
+)
 
 Relation = Literal["vhost", "publish", "play"]
 """What a domain is to another one: its main streaming domain, one of its ingest domains, one of its sub-streaming domains."""
@@ -80,9 +90,9 @@ class BindingService:
         """Make a streaming domain a sub-streaming domain of another one (AddLiveDomainPlayMapping).
 
         From then on it plays the streams of its main domain. Who may view them is still its own business; what it had of
-        its own about streams is deleted: ingest domains' bindings, delays, `headwater_live`, forbidden streams. Both are in
-        one live center (ours: media of the main domain is processed there, whichever domain plays it). Raises InvalidParam
-        (no two streaming domains, or one that has sub-streaming domains or is one), DomainRegionMismatch,
+        its own about streams is deleted: ingest domains' bindings, delays, `headwater_live`, dual streams, forbidden streams.
+        Both are in one live center (ours: media of the main domain is processed there, whichever domain plays it). Raises
+        InvalidParam (no two streaming domains, or one that has sub-streaming domains or is one), DomainRegionMismatch,
         ConfigAlreadyExists.
         """
         async with self._database.change(
@@ -106,6 +116,9 @@ class BindingService:
                 delete(DomainDelay).where(DomainDelay.domain == sub.name),
                 delete(DomainFunction).where(DomainFunction.domain == sub.name, DomainFunction.function.in_(MAIN_ONLY)),
                 delete(StreamBan).where(StreamBan.domain == sub.name),
+                delete(MultiStreamDomain).where(MultiStreamDomain.domain == sub.name),
+                delete(ManualStream).where(ManualStream.domain == sub.name),
+                delete(MasterChange).where(MasterChange.domain == sub.name),
             ):
                 await session.execute(void)
             session.add(PlayMapping(play_domain=sub.name, pull_domain=main.name))

@@ -9,6 +9,8 @@ Code = Literal[
     "Certificate.InUse",
     "Certificate.MissMatch",
     "Certificate.NotFound",
+    "CodeTaskNotExist",
+    "CodeTaskNotStarted",
     "ConfigAlreadyExists",
     "ConfigConflict",
     "ConfigNotFound",
@@ -64,6 +66,7 @@ Code = Literal[
     "InvalidTagValue.Malformed",
     "InvalidTicket.Closed",
     "InvalidTimeSpan",
+    "InvalidUpstreamSequence.NotFound",
     "InvalidUserName.Malformed",
     "LastOperator",
     "PushDomainAlreadyMapped",
@@ -71,6 +74,7 @@ Code = Literal[
     "QuotaExceeded.Blacklist",
     "QuotaExceeded.Certificate",
     "QuotaExceeded.Domain",
+    "QuotaExceeded.ManualStream",
     "QuotaExceeded.StreamBlock",
     "QuotaExceeded.Tag",
     "QuotaExceeded.Ticket",
@@ -85,7 +89,8 @@ Code = Literal[
 
 # Reference control-plane 1.7, 2.2, 3, 7.2 and 8. Ours, where the service's own code is not known: DomainMapping.NotFound,
 # DomainRegionMismatch, PushDomainAlreadyMapped, QuotaExceeded.Domain, InvalidFunctions.*, InvalidStartTime.*, InvalidEndTime.*,
-# InvalidTimeSpan, ConfigConflict, QuotaExceeded.StreamBlock, DomainOwnerConflict, QuotaExceeded.Ticket, QuotaIncrease.*,
+# InvalidTimeSpan, ConfigConflict, QuotaExceeded.StreamBlock, QuotaExceeded.ManualStream, InvalidUpstreamSequence.*,
+# DomainOwnerConflict, QuotaExceeded.Ticket, QuotaIncrease.*,
 # InvalidCsv.*, InvalidTicket.*, EntityNotExist.* and what concerns accounts, their keys and the console's users, and tags; of
 # certificates all but Certificate.Duplicated, Certificate.MissMatch, InvalidSSLProtocol.* and *.MissingParameter.
 _CATALOG: Final[dict[Code, tuple[int, str]]] = {
@@ -93,6 +98,8 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "Certificate.InUse": (400, "The certificate is in use."),
     "Certificate.MissMatch": (400, "The certificate is not match the private key."),
     "Certificate.NotFound": (404, "The specified certificate does not exist."),
+    "CodeTaskNotExist": (400, "Task does not exist."),
+    "CodeTaskNotStarted": (400, "Task not started, cannot operate."),
     "ConfigAlreadyExists": (400, "Config has already exist."),
     "ConfigConflict": (400, "The specified function conflicts with another function of the domain."),
     "ConfigNotFound": (404, "The specified configid does not exist."),
@@ -154,6 +161,7 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "InvalidTagKey.Malformed": (400, "The specified tag key is not valid."),
     "InvalidTagValue.Malformed": (400, "The specified tag value is not valid."),
     "InvalidTimeSpan": (400, "The time span between StartTime and EndTime exceeds the limit."),
+    "InvalidUpstreamSequence.NotFound": (404, "No publisher of the stream has the specified UpstreamSequence."),
     "InvalidUserName.Malformed": (
         400,
         "A user name has 1 to 64 letters, digits and . _ @ -, and begins with a letter or digit.",
@@ -163,6 +171,7 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "QuotaExceeded.AccessKey": (400, "The number of access keys has reached the limit of the account."),
     "QuotaExceeded.Blacklist": (400, "Exceed max blacklist count limit"),
     "QuotaExceeded.Certificate": (400, "The number of certificates has reached the quota of the account."),
+    "QuotaExceeded.ManualStream": (400, "OptimalMode can be off for 200 streams of a domain."),
     "QuotaExceeded.StreamBlock": (400, "Exceed max stream block count limit"),
     "QuotaExceeded.Domain": (400, "The number of domains has reached the quota of the account."),
     "QuotaExceeded.Tag": (400, "A domain can have 20 tags."),

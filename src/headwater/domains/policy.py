@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+import msgspec
+
 from headwater.access.policy import DomainType, Latency, Policy, Session, Signing, Staged
 from headwater.domains import access_functions, functions
 from headwater.domains.function_table import KNOWN, bad_argument
@@ -19,13 +21,14 @@ def compile_policy(
     staged: Sequence[FunctionSetting],
     streaming_domain: str | None,
     delays_s: Mapping[Protocol, int],
+    multi_stream: bool,
+    manual: tuple[str, ...],
 ) -> Policy:
     """The policy of a domain.
 
     settings: its functions, checked when they were stored. staged: those that hold for staging. streaming_domain: the main one
-    to which an ingest domain or a sub-streaming domain is bound; another streaming domain stands for itself. A domain without
-    `aliauth` asks for no
-    signature.
+    to which an ingest domain or a sub-streaming domain is bound; another streaming domain stands for itself. multi_stream,
+    manual: as in `Session`. A domain without `aliauth` asks for no signature.
     """
     args = {setting.name: setting.args for setting in settings}
     default = Latency()
@@ -44,7 +47,11 @@ def compile_policy(
             flv_delay_s=delays_s.get("flv"),
             hls_delay_s=delays_s.get("hls", default.hls_delay_s),
         ),
-        session=functions.session(args[HEADWATER_LIVE]) if HEADWATER_LIVE in args else Session(),
+        session=msgspec.structs.replace(
+            functions.session(args[HEADWATER_LIVE]) if HEADWATER_LIVE in args else Session(),
+            multi_stream=multi_stream,
+            manual=manual,
+        ),
         access=production.access,
         answers=production.answers,
         staged=_effects(staging(settings, staged)) if staged else None,

@@ -36,6 +36,8 @@ from headwater.store.models import (
     DomainFunction,
     DomainHttps,
     DomainMapping,
+    ManualStream,
+    MultiStreamDomain,
     PlayMapping,
     StagedFunction,
     StreamBan,
@@ -168,10 +170,30 @@ async def policies_of(session: AsyncSession, domains: Sequence[Domain]) -> list[
     delays: dict[str, dict[Protocol, int]] = {name: {} for name in names}
     for delay in await session.scalars(select(DomainDelay).where(DomainDelay.domain.in_(names))):
         delays[delay.domain][cast(Protocol, delay.protocol)] = delay.delay_s
+    manual = await _manual_streams(session, names)
     return [
-        compile_policy(domain, settings[domain.name], staged[domain.name], mappings.get(domain.name), delays[domain.name])
+        compile_policy(
+            domain,
+            settings[domain.name],
+            staged[domain.name],
+            mappings.get(domain.name),
+            delays[domain.name],
+            domain.name in manual,
+            tuple(manual.get(domain.name, ())),
+        )
         for domain in domains
     ]
+
+
+async def _manual_streams(session: AsyncSession, names: list[str]) -> dict[str, list[str]]:
+    """For those domains on which several publishers may push one stream: `app/stream` of those whose optimal mode is off."""
+    on = select(MultiStreamDomain.domain).where(MultiStreamDomain.domain.in_(names))
+    found: dict[str, list[str]] = {domain: [] for domain in await session.scalars(on)}
+    if found:
+        rows = select(ManualStream).where(ManualStream.domain.in_(found)).order_by(ManualStream.app, ManualStream.stream)
+        for row in await session.scalars(rows):
+            found[row.domain].append(f"{row.app}/{row.stream}")
+    return found
 
 
 async def _functions(session: AsyncSession, table: type[Row], names: list[str]) -> dict[str, list[FunctionSetting]]:

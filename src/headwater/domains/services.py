@@ -17,6 +17,7 @@ from headwater.domains.claims import ClaimService
 from headwater.domains.cnames import CnameService
 from headwater.domains.filing_watch import FilingWatch
 from headwater.domains.filings import FilingService
+from headwater.domains.multi_stream import MultiStreamService
 from headwater.domains.ownership import OwnershipService
 from headwater.domains.quota import QuotaService
 from headwater.domains.service import DomainService
@@ -40,6 +41,7 @@ class Services:
     staging: StagingService
     blocks: BlockService
     streams: StreamService
+    multi_stream: MultiStreamService
     tags: TagService
     certificates: CertificateService
     usage: UsageService
@@ -81,6 +83,7 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         blocks=BlockService(database, domains.publisher, clock),
         staging=StagingService(database, domains.publisher, clock),
         streams=StreamService(database, cluster, domains.publisher, settings.domains, clock),
+        multi_stream=MultiStreamService(database, cluster, domains.publisher, clock),
         tags=TagService(database, clock),
         usage=usage,
         bindings=BindingService(database, domains.publisher, clock),

@@ -18,7 +18,7 @@ from headwater.access.names import is_name
 from headwater.access.policy import Ban, Kick
 from headwater.access.presence import STREAM_PREFIX, StreamPresence
 from headwater.cluster.interface import SYNCED, Cluster
-from headwater.domains import rules
+from headwater.domains import multi_stream, rules
 from headwater.domains.bindings import is_sub, main_domain
 from headwater.domains.errors import error, invalid
 from headwater.domains.owned import owned_domain
@@ -263,6 +263,8 @@ class StreamService:
     async def run_history(self) -> None:
         """Write every push into the history as it starts and stops, until cancelled; cut those that are one too many.
 
+        Where several may push one stream, that is its master's history, and every change of the master is written, too.
+
         Pushes that ended while nobody watched are closed with the time at which that is noticed.
         """
         live: dict[str, StreamPresence] = {}
@@ -281,6 +283,8 @@ class StreamService:
                 await self._close([before.session])
             if now is not None and (before is None or now.session != before.session):
                 await self._open(now)
+            if now is not None and now.upstream and not (before and before.upstream and before.session == now.session):
+                await self._note_master(now)
             if now is not None and before is None:
                 await self._hold_limit(now, live)
 
@@ -303,7 +307,7 @@ class StreamService:
             await asyncio.sleep(PURGE_INTERVAL_S)
 
     async def purge(self) -> int:
-        """Remove some of the bans that have ended and of the pushes that are too old to be asked for; returns how many."""
+        """Remove some of the bans that have ended and of the history that is too old to be asked for; returns how many."""
         now_s = self._clock()
         ended = select(StreamBan).where(StreamBan.until_s <= now_s).limit(PURGED_AT_ONCE)
         old = select(Publish.id).where(Publish.stopped_s < now_s - HISTORY_SPAN_S).limit(PURGED_AT_ONCE)
@@ -316,8 +320,13 @@ class StreamService:
             publishes = list(await session.scalars(old))
             if publishes:
                 await session.execute(delete(Publish).where(Publish.id.in_(publishes)))
+            changes = await multi_stream.purge_changes(session, now_s - HISTORY_SPAN_S, PURGED_AT_ONCE)
         await self._publisher.bans(bans)
-        return len(bans) + len(publishes)
+        return len(bans) + len(publishes) + changes
+
+    async def _note_master(self, item: StreamPresence) -> None:
+        async with self._database.write() as session:
+            await multi_stream.note_master(session, item, self._clock())
 
     async def _open(self, item: StreamPresence) -> None:
         async with self._database.write() as session:

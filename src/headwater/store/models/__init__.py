@@ -17,6 +17,7 @@ from headwater.store.models.core import (
     Publish,
     StreamBan,
 )
+from headwater.store.models.multi_stream import ManualStream, MasterChange, MultiStreamDomain
 from headwater.store.models.product import (
     DomainCount,
     DomainRoot,
@@ -51,6 +52,9 @@ __all__ = [
     "DomainRoot",
     "DomainTag",
     "IcpFiling",
+    "ManualStream",
+    "MasterChange",
+    "MultiStreamDomain",
     "NameClaim",
     "OperatorToken",
     "PlayMapping",
