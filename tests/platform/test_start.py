@@ -20,7 +20,9 @@ from structlog.testing import capture_logs
 
 from headwater import platform
 from headwater.settings import Bounds, Limits, Overload, Settings
+from support.api import Api, make_pair
 from support.ports import free_port
+from support.postgres import Postgres
 from support.server import LISTENERS, READY_TIMEOUT_S, Server, running
 
 
@@ -184,3 +186,24 @@ def test_no_server_header_gives_us_away(server: Server) -> None:
     for name in ("api", "console", "metrics"):
         answer = httpx.get(f"http://127.0.0.1:{server.ports[name]}/")
         assert "uvicorn" not in str(answer.headers).lower()
+
+
+def test_a_database_that_cannot_be_reached_is_named_without_its_password(tmp_path: Path) -> None:
+    url = f"postgresql://headwater:s3cret@127.0.0.1:{free_port()}/headwater"
+    done = up(tmp_path, database=url)
+    assert "database postgresql+psycopg://headwater:***@127.0.0.1" in complaint(done)
+    assert "refused" in complaint(done)
+    assert "s3cret" not in done.stdout + done.stderr
+
+
+def test_everything_works_on_postgresql_and_is_still_there_after_a_restart(tmp_path: Path, postgres: Postgres) -> None:
+    environ = {"HEADWATER_DATABASE": postgres.new()}
+    with running(environ=environ, data_dir=tmp_path) as server:
+        api = Api(server, server.account())
+        pair = make_pair(server, api)  # which waits until the worker knows the domains
+        server.stop()
+    with running(environ=environ, data_dir=tmp_path) as again:
+        assert Api(again, api.account).call("DescribeLiveUserDomains")["TotalCount"] == 2
+        pair.server = again
+        pair.wait_known()
+        assert not (tmp_path / "headwater.db").exists()
