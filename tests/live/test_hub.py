@@ -55,6 +55,9 @@ class Push:
         self.cut_for = reason
         self.end()
 
+    def replaced(self, reason: str) -> None:
+        self.cut(reason)
+
 
 class Player:
     """A viewer over HTTP-FLV."""

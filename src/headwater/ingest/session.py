@@ -12,11 +12,12 @@ import msgspec
 import structlog
 
 from headwater.access.client import Client
-from headwater.access.policy import RemoteAuth
+from headwater.access.policy import Policy, RemoteAuth
 from headwater.access.refusal import record
 from headwater.access.remote import Asker, unanswered
 from headwater.access.verdict import Grant, Refusal, Rules, refuse
-from headwater.live.hub import Busy, Hub
+from headwater.live.hub import Busy, Hub, Undecided
+from headwater.live.standby import Standby
 from headwater.live.stream import LiveStream, StreamKey
 from headwater.observe.counters import Counters
 
@@ -51,10 +52,17 @@ class PushRequest(msgspec.Struct, frozen=True):
         return f"/{self.app}/{self.stream}"
 
 
+FIT_S = 1.0
+"""A publisher that stands by and has sent nothing for so long does not take over by itself: it is no better off."""
+
+
 class PublishSession:
     """A running push. Its connection calls `stream.write` for each message, `end`, and keeps `last_data_at` and `bytes_in`.
 
     on_cut: called once when the session is ended by us; the connection says so to the encoder and closes.
+    stream: what it feeds: the live stream, or a `Standby` while another publisher is the master.
+    upstream: its number among the publishers of its stream, 0 while it has none. reason: why it is the master.
+    promoted: it is to become the master even if the present one is well.
     """
 
     remote = False
@@ -67,9 +75,12 @@ class PublishSession:
         "ended",
         "id",
         "last_data_at",
+        "promoted",
         "published_at",
+        "reason",
         "request",
         "stream",
+        "upstream",
     )
 
     def __init__(
@@ -84,7 +95,21 @@ class PublishSession:
         self.published_at = time.time()
         self.last_data_at = now
         self.ended = False
-        self.stream: LiveStream
+        self.upstream = 0
+        self.reason = "published"
+        self.promoted = False
+        self.stream: LiveStream | Standby
+
+    def replaced(self, reason: str) -> None:
+        """Another publisher is the master now: stand by if the domain lets several push one stream, else end."""
+        if self.ended:
+            return
+        if self.stream.options.multi_stream:
+            self.stream = Standby(self.stream.key, self.stream.options)
+            self._ingest.standing_by.add(self)
+            log.info("publisher stands by", session=self.id, stream=str(self.stream.key), reason=reason)
+        else:
+            self.cut(reason)
 
     def cut(self, reason: str) -> None:
         """End the session from our side."""
@@ -124,6 +149,12 @@ class Names(Protocol):
         Raises Busy, or Undecided while that is asked.
         """
 
+    def unclaim(self, session: str) -> None:
+        """A session that asked has gone, or does not wait for the answer."""
+
+    def elsewhere(self, key: StreamKey) -> bool:
+        """Whether another worker has the stream now."""
+
     def known_elsewhere(self, key: StreamKey) -> bool:
         """Whether another worker has the stream, or had it a moment ago."""
 
@@ -132,7 +163,8 @@ class Ingest:
     """The ingest side of a media node: who may push, and the pushes that run.
 
     full: what is short for one more publisher, None if there is room. received: bytes from publishers by ingest domain, which
-    whoever keeps the books takes away from here.
+    whoever keeps the books takes away from here. standing_by: sessions that are not their stream's master.
+    on_change: told when a session has begun or ended, or its domain's rules have changed.
     """
 
     def __init__(
@@ -144,8 +176,10 @@ class Ingest:
         loop: asyncio.AbstractEventLoop,
         full: Callable[[], str | None],
         asker: Asker,
+        on_change: Callable[[PublishSession], None] = lambda session: None,
     ) -> None:
         self.sessions: set[PublishSession] = set()
+        self.standing_by: set[PublishSession] = set()
         self.received: Counter[str] = Counter()
         self._hub = hub
         self._names = names
@@ -154,6 +188,7 @@ class Ingest:
         self._loop = loop
         self._full = full
         self._asker = asker
+        self._on_change = on_change
 
     def question(self, session_id: str, request: PushRequest) -> Awaitable[PushRequest | Refusal] | None:
         """To be waited for before `publish`, with the request that it gives; None if there is nothing to wait for."""
@@ -177,17 +212,23 @@ class Ingest:
             session = PublishSession(self, session_id, request, on_cut, self._loop.time())
             key = StreamKey(verdict.domain, request.app, request.stream)
             policy = verdict.stream_policy
+            several = policy.session.multi_stream
             try:
-                hls_number = self._names.claim(key, session_id, asked_at, takeover=policy.session.on_conflict == "takeover")
-                latency = policy.latency
-                session.stream = self._hub.publish(
-                    key, session, policy.session, latency.hls_delay_s, asked_at, behind_s=latency.behind_s
-                )
-                session.stream.continue_hls(hls_number)
+                try:
+                    self._begin(
+                        session, key, policy, asked_at, takeover=policy.session.on_conflict == "takeover" and not several
+                    )
+                except (Busy, Undecided):
+                    if not several:
+                        raise
+                    self._names.unclaim(session_id)
+                    session.stream = Standby(key, policy.session)
+                    self.standing_by.add(session)
             except Busy as busy:
                 verdict = refuse("busy", str(busy))
             else:
                 self.sessions.add(session)
+                self._on_change(session)
                 self._counters.publishes += 1
                 log.info(
                     "publish started",
@@ -196,15 +237,77 @@ class Ingest:
                     domain=request.domain,
                     protocol=request.client.spoken,
                     client=request.client.origin,
+                    master=isinstance(session.stream, LiveStream),
                 )
                 return session
         return record(self._counters, "publish", session_id, request, verdict)
+
+    def _begin(self, session: PublishSession, key: StreamKey, policy: Policy, asked_at: float, *, takeover: bool) -> None:
+        """Make a session the publisher of its stream. Raises Busy and Undecided."""
+        hls_number = self._names.claim(key, session.id, asked_at, takeover=takeover)
+        latency = policy.latency
+        stream = self._hub.publish(
+            key, session, policy.session, latency.hls_delay_s, asked_at, behind_s=latency.behind_s, takeover=takeover
+        )
+        stream.continue_hls(hls_number)
+        session.stream = stream
+
+    def relieve(self, key: StreamKey | None = None) -> None:
+        """Let publishers that stand by take over where the master has ended or is silent. None: look at all streams."""
+        for session in tuple(self.standing_by):
+            if key in (None, session.stream.key):
+                self._try_to_lead(session)
+
+    def promote(self, key: StreamKey, upstream: int) -> None:
+        """The customer wants this publisher as the master."""
+        for session in self.standing_by:
+            if session.stream.key == key:
+                session.promoted = session.upstream == upstream
+        self.relieve(key)
+
+    def sweep(self, silence_s: float) -> None:
+        """End who stands by and sends nothing, and look where one must take over. To be called about once a second."""
+        now = self._loop.time()
+        for session in tuple(self.standing_by):
+            if now - session.last_data_at >= silence_s:
+                session.cut(f"no data for {silence_s:g} s")
+        self.relieve()
+
+    def _try_to_lead(self, session: PublishSession) -> None:
+        standby = session.stream
+        verdict = self._judge(session.request, ignore_expiry=True)
+        if isinstance(verdict, Refusal) or not isinstance(standby, Standby):
+            return  # `enforce` ends it
+        key, policy = standby.key, verdict.stream_policy
+        stream = self._hub.streams.get(key)
+        held = stream is not None and stream.publisher is not None and not stream.replica
+        if not session.promoted:
+            manual = f"{key.app}/{key.stream}" in policy.session.manual
+            if manual and (held or self._names.elsewhere(key)):
+                return  # only the customer may choose another master while there is one
+            if self._loop.time() - session.last_data_at >= FIT_S:
+                return
+        try:
+            self._begin(session, key, policy, self._loop.time(), takeover=session.promoted)
+        except (Busy, Undecided):
+            return
+        session.reason = "set" if session.promoted else "silent" if held else "ended"
+        session.promoted = False
+        self.standing_by.discard(session)
+        assert isinstance(session.stream, LiveStream)
+        log.info("publisher takes over", session=session.id, stream=str(key), reason=session.reason)
+        standby.replay(session.stream)
 
     def ended(self, session: PublishSession) -> None:
         """A session has ended (called by the session)."""
         self.received[session.request.domain] += session.settle()
         self.sessions.discard(session)
-        self._hub.unpublish(session.stream, session)
+        self.standing_by.discard(session)
+        self._on_change(session)
+        if isinstance(session.stream, LiveStream):
+            self._hub.unpublish(session.stream, session)
+        else:
+            self._names.unclaim(session.id)
 
     def settle(self) -> None:
         """Bring `received` up to now."""
@@ -223,10 +326,15 @@ class Ingest:
             if isinstance(verdict, Refusal):
                 self._counters.refused["publish", verdict.reason] += 1
                 session.cut(verdict.text)
+            elif isinstance(session.stream, Standby) and not verdict.stream_policy.session.multi_stream:
+                session.cut("the domain takes only one publisher for each stream now")
             elif verdict.domain != session.stream.key.domain:
                 session.cut("the ingest domain is bound to another streaming domain now")
-            elif (rule := unanswered(verdict.policy.access.remote, session.request)) is not None:
-                self._ask_again(session, rule)
+            else:
+                self._on_change(session)
+                rule = unanswered(verdict.policy.access.remote, session.request)
+                if rule is not None:
+                    self._ask_again(session, rule)
 
     def kick(self, key: StreamKey) -> None:
         """End the push of one stream, once."""

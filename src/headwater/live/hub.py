@@ -83,14 +83,18 @@ class Hub:
         asked_at: float,
         *,
         behind_s: int = 0,
+        takeover: bool | None = None,
     ) -> LiveStream:
         """Give a name to a publisher. Raises Busy if another one has it and keeps it, Undecided if that is not known yet.
 
         asked_at: loop time at which the publisher asked for the first time. behind_s: how far back viewers may begin.
+        takeover: whether a publisher that is well may be replaced; None: as the options say.
         """
+        if takeover is None:
+            takeover = options.on_conflict == "takeover"
         stream = self.streams.get(key)
         if stream is not None and stream.publisher is not None:
-            self._check_room(stream.publisher, options.on_conflict == "takeover", asked_at)
+            self._check_room(stream.publisher, takeover, asked_at)
             self._replace(stream, publisher.id)
         if stream is None:
             stream = LiveStream(
@@ -122,10 +126,16 @@ class Hub:
         if stream is None or stream.publisher is None or stream.replica:
             return
         self._check_room(stream.publisher, takeover, asked_at)
+        self.give_up(stream, by)
+
+    def give_up(self, stream: LiveStream, by: str) -> None:
+        """A stream's publisher here must go, for another worker has one; viewers wait until it can be pulled from there."""
         publisher = stream.publisher
+        if publisher is None:
+            return
         self._lose(stream, max(stream.options.reconnect_window_s, HANDOVER_S))
-        log.info("publisher replaced", session=publisher.id, stream=str(key), by=by)
-        publisher.cut("another publisher took over")
+        log.info("publisher replaced", session=publisher.id, stream=str(stream.key), by=by)
+        publisher.replaced("another publisher took over")
 
     def _check_room(self, holder: Publisher, takeover: bool, asked_at: float) -> None:
         """Raises Busy or Undecided unless the holder of a name may be replaced."""
@@ -141,7 +151,7 @@ class Hub:
         assert replaced is not None
         if not replaced.remote:
             log.info("publisher replaced", session=replaced.id, stream=str(stream.key), by=by)
-        replaced.cut("another publisher took over")
+        replaced.replaced("another publisher took over")
 
     def unpublish(self, stream: LiveStream, publisher: Publisher) -> None:
         """A publisher's session has ended: viewers wait for its return. One that was replaced before changes nothing."""
@@ -149,6 +159,8 @@ class Hub:
             self._lose(stream, stream.options.reconnect_window_s)
 
     def _lose(self, stream: LiveStream, window_s: float) -> None:
+        if stream.options.multi_stream:
+            window_s = max(window_s, HANDOVER_S)  # one who stands by may take over
         stream.detach()
         self.corrections += stream.timeline.corrections
         stream.timeline.corrections = 0

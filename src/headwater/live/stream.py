@@ -48,6 +48,8 @@ class StreamOptions(Protocol):
     @property
     def viewer_lag_s(self) -> float: ...
     @property
+    def multi_stream(self) -> bool: ...
+    @property
     def viewer_lag_bytes(self) -> int: ...
 
 
@@ -65,6 +67,9 @@ class Publisher(Protocol):
 
     def cut(self, reason: str) -> None:
         """End the session from our side."""
+
+    def replaced(self, reason: str) -> None:
+        """Another publisher has the stream now: end, or stand by."""
 
 
 class LiveStream:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 import structlog
 
@@ -51,9 +52,20 @@ class Rates:
 
 
 class Announcer:
-    """Puts `stream/...` keys under the worker's lease: one for each stream that has a publisher."""
+    """Puts `stream/...` keys under the worker's lease: one for each stream that has a publisher.
 
-    def __init__(self, cluster: Cluster, lease: Lease, config: WorkerConfig, loop: asyncio.AbstractEventLoop) -> None:
+    give_up: called for a stream whose name another worker has.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        lease: Lease,
+        config: WorkerConfig,
+        loop: asyncio.AbstractEventLoop,
+        give_up: Callable[[LiveStream, str], None],
+    ) -> None:
+        self._give_up = give_up
         self._cluster = cluster
         self._lease = lease
         self._config = config
@@ -123,7 +135,7 @@ class Announcer:
         if await self._cluster.get(stream_key(*key)) is None:
             self._news.set()  # nobody has it: announce it anew
         elif self._wanted.get(key) is stream and stream.publisher is not None:
-            stream.publisher.cut("the stream is being published on another worker")
+            self._give_up(stream, "another worker")
 
     def _forget(self, key: StreamKey) -> None:
         self._told.pop(key, None)
@@ -167,6 +179,8 @@ class Announcer:
             server_ip=request.server,
             node=self._config.node,
             worker=self._config.index,
+            upstream=session.upstream,
+            reason=session.reason,
             hls_number=stream.hls.next_number if stream.hls is not None else stream.next_hls_number,
             width=width,
             height=height,

@@ -35,6 +35,7 @@ def families(node: Node) -> list[Family]:
     return [
         _one("headwater_streams", "gauge", "Streams that are being published.", live),
         _one("headwater_streams_waiting", "gauge", "Streams whose publisher dropped and may return.", len(own) - live),
+        _one("headwater_standbys", "gauge", "Publishers that stand by for another one.", len(node.ingest.standing_by)),
         _one("headwater_relays", "gauge", "Streams that are pulled from another worker.", len(node.relay)),
         _one("headwater_waiting", "gauge", "Requests that wait for a stream's publisher.", node.relay.waiting),
         _one("headwater_relay_bytes", "counter", "Bytes of streams given to other workers.", hub.relay_traffic.bytes_out),

@@ -8,7 +8,7 @@ their viewers stay.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
@@ -133,6 +133,10 @@ class Pull(asyncio.Protocol):
         """End the pull from our side."""
         self.close()
 
+    def replaced(self, reason: str) -> None:
+        """A publisher has come to this worker."""
+        self.close()
+
     def close(self) -> None:
         """Stop pulling; the stream here waits for what comes next."""
         if self._closed:
@@ -149,6 +153,7 @@ class Relay:
     """All pulls of a worker, and whoever waits for a stream that is not here (yet).
 
     wait_s: how long a request waits for a publisher that nobody knows. waiting: how many wait now.
+    on_free: told when another worker's stream has lost its publisher.
     """
 
     def __init__(
@@ -160,7 +165,9 @@ class Relay:
         node: str,
         index: int,
         wait_s: float,
+        on_free: Callable[[StreamKey], None] = lambda key: None,
     ) -> None:
+        self._on_free = on_free
         self.directory = Directory(node, index, loop.time, self._moved)
         self._hub = hub
         self._rules = rules
@@ -391,6 +398,8 @@ class Relay:
         self._wake(key)
         if self.directory.elsewhere(key) is not None:
             self._follow(key)
+        else:
+            self._on_free(key)
 
     def _follow(self, key: StreamKey) -> None:
         """Pull a stream that waits here for its publisher from the worker that has it now."""

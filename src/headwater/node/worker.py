@@ -21,7 +21,7 @@ from headwater.access import policy as policies
 from headwater.access.certificate import CERTIFICATE_PREFIX, HTTP_CHALLENGE_PREFIX
 from headwater.access.client import Doors
 from headwater.access.places import Places
-from headwater.access.presence import STREAM_PREFIX
+from headwater.access.presence import PROMOTE_SUBJECT, STREAM_PREFIX, Promote
 from headwater.access.remote import Asker
 from headwater.access.verdict import Rules
 from headwater.cluster.client import RemoteCluster
@@ -29,7 +29,7 @@ from headwater.cluster.interface import SYNCED, Change, Cluster, ClusterError, L
 from headwater.delivery.hls_viewers import HlsViewers
 from headwater.delivery.http import HttpDelivery
 from headwater.delivery.play import Delivery
-from headwater.ingest.session import Ingest
+from headwater.ingest.session import Ingest, PublishSession
 from headwater.live.hub import Hub
 from headwater.live.stream import LiveStream, StreamKey
 from headwater.node.admission import Admission, Reading
@@ -43,6 +43,7 @@ from headwater.node.internal import InternalConnection
 from headwater.node.pacer import Pacer
 from headwater.node.relay import Relay
 from headwater.node.rtmp import RtmpConnection
+from headwater.node.upstreams import Upstreams
 from headwater.node.usage import Books
 from headwater.observe.counters import Counters
 from headwater.settings import Listen, listen_address
@@ -93,9 +94,17 @@ class Node:
             node=config.node,
             index=config.index,
             wait_s=limits.unknown_stream_wait_s,
+            on_free=lambda key: self.ingest.relieve(key),
         )
         self.ingest = Ingest(
-            self.hub, self.rules, self.counters, self.relay, loop, lambda: self.admission.full("publish"), self.asker
+            self.hub,
+            self.rules,
+            self.counters,
+            self.relay,
+            loop,
+            lambda: self.admission.full("publish"),
+            self.asker,
+            self._session_changed,
         )
         self.delivery = Delivery(
             self.hub, self.rules, self.counters, self.relay, lambda: self.admission.full("play"), self.asker
@@ -112,6 +121,7 @@ class Node:
         self.certificates = Certificates(config.tls_certificate, config.tls_key)
         self.failed: asyncio.Future[None] = loop.create_future()
         self._announcer: Announcer | None = None
+        self._upstreams: Upstreams | None = None
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -123,8 +133,10 @@ class Node:
     async def start(self) -> None:
         """Learn every policy and ban, listen, and announce the worker. Raises OSError if a port cannot be had."""
         lease = await self.cluster.lease(LEASE_S)
-        self._announcer = Announcer(self.cluster, lease, self.config, self.loop)
+        self._announcer = Announcer(self.cluster, lease, self.config, self.loop, self.hub.give_up)
         self._own(self._announcer.run())
+        self._upstreams = Upstreams(self.cluster, lease, self.config, self._numbered)
+        self._own(self._upstreams.run())
         await asyncio.gather(
             self._follow(policies.POLICY_PREFIX, self._policy),
             self._follow(policies.BAN_PREFIX, self._ban),
@@ -135,6 +147,7 @@ class Node:
             self._follow(HTTP_CHALLENGE_PREFIX, self.http.challenges.changed, rules=False),
         )
         self._own(self._kicks(self.cluster.subscribe(policies.KICK_SUBJECT)))
+        self._own(self._promotions(self.cluster.subscribe(PROMOTE_SUBJECT)))
         await self._listen()
         self._sweep_later()
         await self._announce_worker(lease)
@@ -224,6 +237,11 @@ class Node:
             kick = policies.decode_kick(event.payload)
             self.ingest.kick(StreamKey(kick.domain, kick.app, kick.stream))
 
+    async def _promotions(self, events: AsyncIterator[Any]) -> None:
+        async for event in events:
+            promote = msgspec.json.decode(event.payload, type=Promote)
+            self.ingest.promote(StreamKey(promote.domain, promote.app, promote.stream), promote.upstream)
+
     def _policy(self, key: str, value: bytes | None) -> None:
         domain = key.removeprefix(policies.POLICY_PREFIX)
         if value is None:
@@ -269,6 +287,17 @@ class Node:
         if self._announcer is not None:
             self._announcer.changed(stream)
         self.relay.changed(stream)
+        if stream.publisher is None:
+            self.loop.call_soon(self.ingest.relieve, stream.key)
+
+    def _session_changed(self, session: PublishSession) -> None:
+        if self._upstreams is not None:
+            self._upstreams.changed(session)
+
+    def _numbered(self, session: PublishSession) -> None:
+        """A publisher has got its number: its stream's announcement names it."""
+        if self._announcer is not None and isinstance(session.stream, LiveStream):
+            self._announcer.changed(session.stream)
 
     async def withdrawn(self, key: StreamKey) -> None:
         """Wait until a stream that has lost its publisher is no longer announced."""
@@ -284,6 +313,7 @@ class Node:
         self._sweep_later()
         self.connections.sweep()
         self.hub.sweep()
+        self.ingest.sweep(self.settings.limits.publisher_silence_s)
         self.relay.sweep()
         self.http.sweep()
         if self._telling is None:
