@@ -19,7 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.cluster.nodes import NodePresence
-from headwater.dns.zone import ZoneError
+from headwater.dns.names import pack
+from headwater.dns.zone import Target, Zone, ZoneError
+from headwater.settings import Dns
 from support.dns_world import (
     IN_CHINA,
     IN_GERMANY,
@@ -236,6 +238,29 @@ def test_names_between_vanish_with_the_last_name_below(world: DnsWorld) -> None:
     world.responder.changed()
     assert world.ask(f"com.{ZONE}").rcode() == dns.rcode.NXDOMAIN
     assert world.ask(PLAY).rcode() == dns.rcode.NXDOMAIN
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["target", "texts"]), st.sampled_from(["a.b", "b", "x.a.b", "c.b", "d", "a.a.a.d"]), st.booleans()
+        ),
+        max_size=20,
+    )
+)
+def test_a_name_exists_while_anything_stands_at_it_or_below(steps: list[tuple[str, str, bool]]) -> None:
+    zone = Zone(ZONE, Dns(nameservers=("ns.example.org",)), (), 1)
+    there: set[tuple[str, str]] = set()
+    for kind, name, comes in steps:
+        if kind == "target":
+            zone.set_target(name, Target("edge", "global") if comes else None)
+        else:
+            zone.set_texts(f"{name}.{ZONE}", ["t"] if comes else None)
+        (there.add if comes else there.discard)((kind, name))
+    names = {name for _, name in there}
+    for name in ("a.b", "b", "x.a.b", "c.b", "d", "a.a.a.d", "a.a.d", "a.d", "e"):
+        wanted = any(other == name or other.endswith(f".{name}") for other in names)
+        assert zone.exists(pack(f"{name}.{ZONE}")) == wanted
 
 
 def test_any_gets_the_least_answer(world: DnsWorld) -> None:

@@ -9,15 +9,16 @@ NAME_MAX_BYTES = 255
 
 LABEL_MAX_BYTES = 63
 
-_LABEL = re.compile(rf"[a-z0-9_-]{{1,{LABEL_MAX_BYTES}}}", re.ASCII)
+_LABEL = rf"[a-z0-9_-]{{1,{LABEL_MAX_BYTES}}}"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 
 
 def pack(name: str) -> bytes:
     """A name in text, a dot at its end or not, as lower-case bytes. Raises ValueError for what is no name."""
-    labels = name.removesuffix(".").lower().split(".") if name not in ("", ".") else []
-    for label in labels:
-        if not _LABEL.fullmatch(label):
-            raise ValueError(f"`{name}`: a label has 1 to {LABEL_MAX_BYTES} letters, digits, `-` and `_`")
+    plain = name.removesuffix(".").lower()
+    if plain and not _NAME.fullmatch(plain):
+        raise ValueError(f"`{name}`: every label has 1 to {LABEL_MAX_BYTES} letters, digits, `-` and `_`")
+    labels = plain.split(".") if plain else []
     packed = b"".join(bytes((len(label),)) + label.encode() for label in labels) + b"\0"
     if len(packed) > NAME_MAX_BYTES:
         raise ValueError(f"`{name}` is longer than {NAME_MAX_BYTES} bytes")

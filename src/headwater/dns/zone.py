@@ -65,7 +65,7 @@ class Zone:
         self.targets: dict[bytes, Target] = {}
         self.texts: dict[bytes, Records] = {}
         self.below: Counter[bytes] = Counter()
-        """How many names there are below a name: one with names below it exists, even if nothing stands there (RFC 8020)."""
+        """How many names one label longer exist: a name with names below it exists, even if nothing stands there (RFC 8020)."""
         self.fixed: dict[bytes, dict[int, Records]] = {}
         self._suffix = f".{origin.removesuffix('.').lower()}"
         self._settings = settings
@@ -88,11 +88,12 @@ class Zone:
             raise ZoneError(f"dns.records: {self._settings.records} has a CNAME at the zone itself, where none may be")
         apex[NS] = Records(SOA_TTL_S, tuple(server_names))
         apex[SOA] = Records(SOA_TTL_S, (self._soa(server_names[0], serial),))
-        for name in self.fixed.keys() - {self.origin}:
-            self._count(name, -1)
+        for name in fixed.keys() - self.fixed.keys():
+            self._comes(name)
+        gone = self.fixed.keys() - fixed.keys()
         self.fixed = fixed
-        for name in self.fixed.keys() - {self.origin}:
-            self._count(name, 1)
+        for name in gone:
+            self._went(name)
 
     def _soa(self, server: bytes, serial: int) -> bytes:
         hostmaster = self._settings.hostmaster or "hostmaster" + self._suffix
@@ -111,7 +112,7 @@ class Zone:
 
     def exists(self, name: bytes) -> bool:
         """Whether anything stands at a name or below it."""
-        return name in self.targets or name in self.texts or name in self.fixed or name in self.below
+        return name in self.targets or name in self.below or name in self.texts or name in self.fixed
 
     def set_target(self, domain: str, target: Target | None) -> None:
         """A domain was added or changed, or is gone (None)."""
@@ -121,10 +122,9 @@ class Zone:
             return
         if target is None:
             if self.targets.pop(name, None) is not None:
-                self._count(name, -1)
+                self._went(name)
         else:
-            if name not in self.targets:
-                self._count(name, 1)
+            self._comes(name)
             self.targets[name] = target
 
     def set_texts(self, name: str, texts: list[str] | None) -> None:
@@ -137,16 +137,24 @@ class Zone:
             return
         if not texts:
             if self.texts.pop(packed, None) is not None:
-                self._count(packed, -1)
+                self._went(packed)
             return
-        if packed not in self.texts:
-            self._count(packed, 1)
+        self._comes(packed)
         self.texts[packed] = Records(self._settings.ttl_s, tuple(map(text_data, texts)))
 
-    def _count(self, name: bytes, step: int) -> None:
-        while len(name) > len(self.origin):
+    def _comes(self, name: bytes) -> None:
+        """Something is about to stand at a name."""
+        known = self.exists(name)
+        while not known and name != self.origin:
             name = names.parent(name)
-            self.below[name] += step
+            known = self.exists(name)
+            self.below[name] += 1
+
+    def _went(self, name: bytes) -> None:
+        """Something has stopped to stand at a name."""
+        while not self.exists(name) and name != self.origin:
+            name = names.parent(name)
+            self.below[name] -= 1
             if not self.below[name]:
                 del self.below[name]
 
