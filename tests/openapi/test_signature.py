@@ -24,8 +24,8 @@ from headwater.openapi.signature import (
 from support.api_signer import percent, timestamp, v1_parameters, v3_headers
 
 KEY, SECRET, HOST = "testid", "testsecret", "127.0.0.1:9000"
-NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
-VALUES = st.text(st.characters(codec="utf-8"), max_size=40)
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
+VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 COMMON = {
     "Action",
     "Version",

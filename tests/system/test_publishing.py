@@ -30,7 +30,7 @@ def test_a_silent_publisher_is_taken_over(pair: Pair, clip: list[FlvTag]) -> Non
         first.send(clip[:100])
         pair.wait_online()
         # the newcomer's answer waits until the first one shows life or has been silent for 3 s
-        with TagPush(pair.push_url()) as second, HttpViewer(pair.play_url("flv")) as viewer:
+        with HttpViewer(pair.play_url("flv")) as viewer, TagPush(pair.push_url()) as second:
             seen = viewer.wait_frames(1)[-1].timestamp_ms
             second.send(clip)
             check_times(viewer.wait_time(seen + 3000), jump_ms=4500)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
+import msgspec
 import structlog
 
 from headwater.access.presence import StreamPresence, encode, stream_key
@@ -74,14 +75,15 @@ class Announcer:
         self._told: dict[StreamKey, tuple[StreamPresence, int]] = {}
         self._rates: dict[StreamKey, Rates] = {}
         self._news = asyncio.Event()
+        self._last_numbers: dict[StreamKey, int] = {}
         self._withdrawn: dict[StreamKey, list[asyncio.Future[None]]] = {}
 
     def changed(self, stream: LiveStream) -> None:
         """A stream has got or lost its publisher."""
         if stream.publisher is not None and not stream.publisher.remote:
             self._wanted[stream.key] = stream
-        else:
-            self._wanted.pop(stream.key, None)
+        elif self._wanted.pop(stream.key, None) is not None:
+            self._last_numbers[stream.key] = _hls_number(stream)
         self._news.set()
 
     async def withdrawn(self, key: StreamKey) -> None:
@@ -114,9 +116,18 @@ class Announcer:
 
     async def _tell(self) -> None:
         for key in [key for key in self._told if key not in self._wanted]:
+            last, revision = self._told[key]
+            number = self._last_numbers.get(key, 0)
             with contextlib.suppress(Conflict):  # another worker has the name by now
-                await self._cluster.delete(stream_key(*key), expect_revision=self._told[key][1])
+                if number > last.hls_number:  # the next worker must go on above it
+                    last = msgspec.structs.replace(last, hls_number=number)
+                    revision = await self._cluster.put(
+                        stream_key(*key), encode(last), lease=self._lease, expect_revision=revision
+                    )
+                await self._cluster.delete(stream_key(*key), expect_revision=revision)
             self._forget(key)
+        for key in [key for key in self._last_numbers if key not in self._told]:
+            del self._last_numbers[key]
         for key, stream in tuple(self._wanted.items()):
             presence = self._presence(stream)
             told, revision = self._told.get(key, (None, 0))
@@ -140,6 +151,7 @@ class Announcer:
     def _forget(self, key: StreamKey) -> None:
         self._told.pop(key, None)
         self._rates.pop(key, None)
+        self._last_numbers.pop(key, None)
         for future in self._withdrawn.pop(key, ()):
             if not future.done():
                 future.set_result(None)
@@ -181,7 +193,7 @@ class Announcer:
             worker=self._config.index,
             upstream=session.upstream,
             reason=session.reason,
-            hls_number=stream.hls.next_number if stream.hls is not None else stream.next_hls_number,
+            hls_number=_hls_number(stream),
             width=width,
             height=height,
             frame_rate=rates.frame_rate,
@@ -190,3 +202,8 @@ class Announcer:
             video_codec_id=video_codec_id,
             audio_codec_id=audio_codec_id,
         )
+
+
+def _hls_number(stream: LiveStream) -> int:
+    """The number that the stream's next HLS segment will have, 0 if none was packed."""
+    return stream.hls.next_number if stream.hls is not None else stream.next_hls_number
