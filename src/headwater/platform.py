@@ -144,6 +144,7 @@ class Platform:
         self.services = services.build(database, cluster, settings)
         accounts, streams = self.services.accounts, self.services.streams
         await self.services.domains.publish_all()
+        await self.services.plans.everything()
         cluster_socket = run_dir / "cluster.sock"
         server: ClusterServer = await serve(cluster, str(cluster_socket))
         exits.push_async_callback(server.close)

@@ -19,6 +19,7 @@ from headwater.domains.filing_watch import FilingWatch
 from headwater.domains.filings import FilingService
 from headwater.domains.multi_stream import MultiStreamService
 from headwater.domains.ownership import OwnershipService
+from headwater.domains.plans import PlanPublisher
 from headwater.domains.quota import QuotaService
 from headwater.domains.service import DomainService
 from headwater.domains.staging import StagingService
@@ -57,6 +58,7 @@ class Services:
     audit: AuditService
     cnames: CnameService
     nodes: NodeList
+    plans: PlanPublisher
 
 
 def build(database: Database, cluster: Cluster, settings: Settings, clock: Callable[[], float] = time.time) -> Services:
@@ -98,5 +100,6 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         audit=AuditService(database),
         cnames=cnames,
         nodes=nodes,
+        plans=PlanPublisher(database, cluster),
         certificates=CertificateService(database, domains.publisher, settings.acme, clock),
     )

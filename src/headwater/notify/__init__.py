@@ -1,0 +1,1 @@
+"""Callbacks to customers' servers: kept in the database, sent in order, tried again, and never lost by a restart."""
