@@ -316,6 +316,37 @@ class Dns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unlimited_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
 
 
+class ObjectEndpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An S3-compatible object store behind the endpoints that templates name.
+
+    endpoint: the OssEndpoint of templates that means this store, with `*` for any text, such as `*.aliyuncs.com` or just `*`.
+    url: where the store is, such as https://oss-cn-shanghai.aliyuncs.com or http://127.0.0.1:9000; region: as it calls itself.
+    access_key_id, secret_access_key: an access key that may write to the buckets.
+    allow_http: the URL may be http, for a store on a trusted network.
+    virtual_host: the bucket is a part of the host name (Alibaba Cloud OSS asks for that), not of the path.
+    """
+
+    endpoint: str
+    url: str
+    access_key_id: str
+    secret_access_key: str
+    region: str = "us-east-1"
+    allow_http: bool = False
+    virtual_host: bool = False
+
+
+class Objects(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where recordings and snapshots are stored ([docs/recording.md](docs/recording.md)).
+
+    endpoints: object stores, the first whose pattern fits is taken. Buckets of every other endpoint are folders in
+        `<data_dir>/objects`.
+    uploads_at_once: files that are stored at the same time.
+    """
+
+    endpoints: tuple[ObjectEndpoint, ...] = ()
+    uploads_at_once: PositiveInt = 4
+
+
 class Usage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The record of what each domain received and sent.
 
@@ -372,6 +403,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     node: Node = Node()
     places: Places = Places()
     dns: Dns = Dns()
+    objects: Objects = Objects()
     usage: Usage = Usage()
     api: Api = Api()
     console: Console = Console()
@@ -411,6 +443,9 @@ def load(
         raise SettingsError("domains.shared_claims: expected an http or https url, and a token of that platform's")
     for network in settings.dns.unlimited_networks:
         _check_address("dns.unlimited_networks", network, ipaddress.ip_network)
+    for entry in settings.objects.endpoints:
+        if not entry.url.startswith(("https://", "http://") if entry.allow_http else "https://"):
+            raise SettingsError(f"objects.endpoints: `{entry.url}`: expected an https URL (or allow_http and an http URL)")
     for address in settings.node.addresses:
         _check_address("node.addresses", address, ipaddress.ip_address)
     return settings

@@ -17,6 +17,7 @@ from headwater.store.models.core import (
     Publish,
     StreamBan,
 )
+from headwater.store.models.files import MediaSlice, RecordedFile, Recording, Upload
 from headwater.store.models.multi_stream import ManualStream, MasterChange, MultiStreamDomain
 from headwater.store.models.product import (
     DomainCount,
@@ -54,15 +55,19 @@ __all__ = [
     "IcpFiling",
     "ManualStream",
     "MasterChange",
+    "MediaSlice",
     "MultiStreamDomain",
     "NameClaim",
     "OperatorToken",
     "PlayMapping",
     "Publish",
+    "RecordedFile",
+    "Recording",
     "StagedFunction",
     "StreamBan",
     "StreamBlock",
     "Ticket",
     "TicketMessage",
+    "Upload",
     "UsagePoint",
 ]
