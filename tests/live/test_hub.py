@@ -27,6 +27,7 @@ class Push:
     """A publisher that writes 25 frames a second."""
 
     remote = False
+    product = False
 
     def __init__(self, hub: Hub, name: str = "one") -> None:
         self.id = name

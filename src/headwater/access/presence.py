@@ -17,6 +17,8 @@ class StreamPresence(msgspec.Struct, frozen=True, omit_defaults=True):
     upstream: number of the publisher among those who push this stream at once, 0 where the domain allows but one.
     reason: why it is the master: `published`, `ended` or `silent` (its forerunner), `set` (by the customer).
     hls_number: the number that the next HLS segment will have, 0 if none was packed.
+    source, template: for a product of the center (a rendition, a delayed copy): the name of the stream of the same app that it
+    is made of, and what makes it; "" for what a publisher pushes.
     data rates are kbit/s over the last seconds; codec ids are FLV's (7 is AVC, 12 is HEVC, 10 is AAC), 0 when unknown.
     """
 
@@ -41,6 +43,8 @@ class StreamPresence(msgspec.Struct, frozen=True, omit_defaults=True):
     audio_kbps: int = 0
     video_codec_id: int = 0
     audio_codec_id: int = 0
+    source: str = ""
+    template: str = ""
 
 
 def stream_key(domain: str, app: str, stream: str) -> str:

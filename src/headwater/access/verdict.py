@@ -129,6 +129,19 @@ class Rules:
             return refuse("wrong_type")
         return self._admit(policy, app, stream, uri, token, client, now_s, ignore_expiry)
 
+    def admit_product(self, domain: str, app: str, stream: str, now_s: float) -> Grant | Refusal:
+        """May the center make this stream? domain: a main streaming domain. Its keys and lists are for people's clients."""
+        policy = self._decoded(domain)
+        if policy is None:
+            return refuse("unknown_domain")
+        if policy.status != "online":
+            return refuse("domain_offline")
+        if policy.streaming_domain != domain:
+            return refuse("not_bound")
+        if self._bans.get((domain, app, stream), now_s) > now_s:
+            return refuse("forbidden")
+        return Grant(policy, policy, domain, app, stream)
+
     def admit_play(
         self,
         domain: str,

@@ -9,11 +9,25 @@ from typing import Literal
 
 import msgspec
 
+from headwater.settings import Settings
+
 ALIVE_S = 1.0
 """How often a process says what its jobs do."""
 
 HUNG_S = 15.0
 """A process that has said nothing for so long is killed: an encoder on a busy machine may hold its breath for some seconds."""
+
+
+LINE_MAX_BYTES = 16 * 1024 * 1024
+"""A message may carry a watermark's picture; more is a fault."""
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """The first line that a process reads. number: of the process among those of its kind. spool: where its files stand."""
+
+    settings: Settings
+    spool: str
+    number: int = 0
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -70,6 +84,7 @@ class JobState(msgspec.Struct, frozen=True, omit_defaults=True):
 
     speed: media seconds made in a second, over the last ones; below 1 it falls behind. frames, dropped: sums since its start.
     parts: of what it makes, by name (renditions, files), each with what is to be known of it.
+    stuck_s: how long its own thread has shown no life, for a job that has one: its process is killed after HUNG_S.
     """
 
     state: Literal["starting", "running", "waiting"] = "starting"
@@ -78,6 +93,7 @@ class JobState(msgspec.Struct, frozen=True, omit_defaults=True):
     dropped: int = 0
     detail: str = ""
     parts: dict[str, str] = {}
+    stuck_s: float = 0.0
 
 
 class Alive(msgspec.Struct, frozen=True, tag="alive"):

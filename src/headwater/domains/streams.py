@@ -106,7 +106,8 @@ class StreamService:
             found = await owned_domain(session, account_id, domain)
             if found.type != "liveVideo" or await is_sub(session, found.name):
                 raise error("IllegalOperation")
-        live = await self._cluster.list(f"{STREAM_PREFIX}{found.name}/")
+        entries = await self._cluster.list(f"{STREAM_PREFIX}{found.name}/")
+        live = [item for entry in entries if (item := _decode(entry.key, entry.value)) is not None and not item.source]
         return StreamLimit(found.name, len(live), self._settings.streams_per_domain)
 
     async def online_streams(
@@ -117,19 +118,24 @@ class StreamService:
         app: str = "",
         stream: str = "",
         strict: bool = False,
+        made: bool | None = None,
         page_number: int = 1,
         page_size: int = 2000,
     ) -> Page[StreamPresence]:
         """What is live on a streaming domain, by app and stream (DescribeLiveStreamsOnlineList).
 
-        strict: app and stream must be equal; otherwise it is enough that they contain the text. Raises IllegalOperation for
-        an ingest domain.
+        strict: app and stream must be equal; otherwise it is enough that they contain the text. made: only what the center
+        makes of other streams, or only what publishers push. Raises IllegalOperation for an ingest domain.
         """
         async with self._database.read() as session:
             name = await _streaming_domain(session, account_id, domain)
         entries = await self._cluster.list(f"{STREAM_PREFIX}{name}/")
         live = [item for entry in entries if (item := _decode(entry.key, entry.value)) is not None]
-        found = [item for item in live if _has(item.app, app, strict) and _has(item.stream, stream, strict)]
+        found = [
+            item
+            for item in live
+            if _has(item.app, app, strict) and _has(item.stream, stream, strict) and made in (None, bool(item.source))
+        ]
         start = (page_number - 1) * page_size
         return Page(found[start : start + page_size], len(found))
 
@@ -277,6 +283,8 @@ class StreamService:
                 continue
             before = live.pop(change.key, None)
             now = None if change.value is None else _decode(change.key, change.value)
+            if now is not None and now.source:
+                now = None  # what the center makes is no push
             if now is not None:
                 live[change.key] = now
             if before is not None and (now is None or now.session != before.session):

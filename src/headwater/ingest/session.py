@@ -29,6 +29,8 @@ class PushRequest(msgspec.Struct, frozen=True):
 
     url: as the encoder gave it; usable in lists, so it includes the query. server: our own IP address. args: the query.
     answered: the remote authentication that has agreed.
+    source, template: for a job of the center that makes this stream of another one of the app: that one's name, and what makes
+    it. `domain` is the streaming domain then.
     """
 
     domain: str
@@ -40,6 +42,8 @@ class PushRequest(msgspec.Struct, frozen=True):
     server: str
     args: Mapping[str, str] = {}
     answered: RemoteAuth | None = None
+    source: str = ""
+    template: str = ""
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -100,11 +104,16 @@ class PublishSession:
         self.promoted = False
         self.stream: LiveStream | Standby
 
+    @property
+    def product(self) -> bool:
+        """Whether this is a job of the center."""
+        return bool(self.request.source)
+
     def replaced(self, reason: str) -> None:
         """Another publisher is the master now: stand by if the domain lets several push one stream, else end."""
         if self.ended:
             return
-        if self.stream.options.multi_stream:
+        if self.stream.options.multi_stream and not self.product:
             self.stream = Standby(self.stream.key, self.stream.options)
             self._ingest.standing_by.add(self)
             log.info("publisher stands by", session=self.id, stream=str(self.stream.key), reason=reason)
@@ -143,7 +152,7 @@ class PublishSession:
 class Names(Protocol):
     """Who has which stream names, beyond this worker."""
 
-    def claim(self, key: StreamKey, session: str, asked_at: float, *, takeover: bool) -> int:
+    def claim(self, key: StreamKey, session: str, asked_at: float, *, takeover: bool, product: bool = False) -> int:
         """Make sure that no other worker has the publisher of this name. Returns the number with which HLS must go on, or 0.
 
         Raises Busy, or Undecided while that is asked.
@@ -195,7 +204,7 @@ class Ingest:
         verdict = self._judge(request)
         if isinstance(verdict, Refusal) or self._short(verdict, request) is not None:
             return None  # it will be refused, so the customer's server need not be asked
-        rule = unanswered(verdict.policy.access.remote, request)
+        rule = _to_ask(verdict, request)
         return None if rule is None else self._ask(session_id, request, rule)
 
     def publish(
@@ -206,13 +215,13 @@ class Ingest:
         asked_at: loop time at which the encoder asked. Raises Undecided: call again in a moment, with the same `asked_at`.
         """
         verdict = self._admit(request)
-        if isinstance(verdict, Grant) and unanswered(verdict.policy.access.remote, request):
+        if isinstance(verdict, Grant) and _to_ask(verdict, request):
             verdict = refuse("remote_denied", "denied by remote auth: it has just been changed")
         if isinstance(verdict, Grant):
             session = PublishSession(self, session_id, request, on_cut, self._loop.time())
             key = StreamKey(verdict.domain, request.app, request.stream)
             policy = verdict.stream_policy
-            several = policy.session.multi_stream
+            several = policy.session.multi_stream and not session.product
             try:
                 try:
                     self._begin(
@@ -244,7 +253,7 @@ class Ingest:
 
     def _begin(self, session: PublishSession, key: StreamKey, policy: Policy, asked_at: float, *, takeover: bool) -> None:
         """Make a session the publisher of its stream. Raises Busy and Undecided."""
-        hls_number = self._names.claim(key, session.id, asked_at, takeover=takeover)
+        hls_number = self._names.claim(key, session.id, asked_at, takeover=takeover, product=session.product)
         latency = policy.latency
         stream = self._hub.publish(
             key, session, policy.session, latency.hls_delay_s, asked_at, behind_s=latency.behind_s, takeover=takeover
@@ -300,7 +309,7 @@ class Ingest:
 
     def ended(self, session: PublishSession) -> None:
         """A session has ended (called by the session)."""
-        self.received[session.request.domain] += session.settle()
+        self._settle(session)
         self.sessions.discard(session)
         self.standing_by.discard(session)
         self._on_change(session)
@@ -312,7 +321,12 @@ class Ingest:
     def settle(self) -> None:
         """Bring `received` up to now."""
         for session in self.sessions:
-            self.received[session.request.domain] += session.settle()
+            self._settle(session)
+
+    def _settle(self, session: PublishSession) -> None:
+        size = session.settle()
+        if not session.product:  # what the center makes is nobody's upstream traffic
+            self.received[session.request.domain] += size
 
     def enforce(self, domains: Set[str] | None) -> None:
         """Ask again about every running push that the policies and bans of these domains concern, after they have changed.
@@ -332,7 +346,7 @@ class Ingest:
                 session.cut("the ingest domain is bound to another streaming domain now")
             else:
                 self._on_change(session)
-                rule = unanswered(verdict.policy.access.remote, session.request)
+                rule = _to_ask(verdict, session.request)
                 if rule is not None:
                     self._ask_again(session, rule)
 
@@ -366,11 +380,17 @@ class Ingest:
         return refuse("overload")
 
     def _short(self, grant: Grant, request: PushRequest) -> str | None:
-        """What is short for this publisher. One who returns to its stream is no newcomer: its viewers wait for it."""
+        """What is short for this publisher. One who returns to its stream is no newcomer: its viewers wait for it.
+
+        Nor is a product, whose source is here already.
+        """
         key = StreamKey(grant.domain, request.app, request.stream)
-        return None if key in self._hub.streams or self._names.known_elsewhere(key) else self._full()
+        returning = key in self._hub.streams or self._names.known_elsewhere(key)
+        return None if returning or request.source else self._full()
 
     def _judge(self, request: PushRequest, *, ignore_expiry: bool = False) -> Grant | Refusal:
+        if request.source:
+            return self._rules.admit_product(request.domain, request.app, request.stream, time.time())
         return self._rules.admit_publish(
             request.domain,
             request.app,
@@ -381,3 +401,8 @@ class Ingest:
             time.time(),
             ignore_expiry=ignore_expiry,
         )
+
+
+def _to_ask(grant: Grant, request: PushRequest) -> RemoteAuth | None:
+    """The rule by which the customer's server must be asked about this push; never about a product."""
+    return None if request.source else unanswered(grant.policy.access.remote, request)

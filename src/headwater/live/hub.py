@@ -94,7 +94,7 @@ class Hub:
             takeover = options.on_conflict == "takeover"
         stream = self.streams.get(key)
         if stream is not None and stream.publisher is not None:
-            self._check_room(stream.publisher, takeover, asked_at)
+            self._check_room(stream.publisher, takeover, asked_at, product=publisher.product)
             self._replace(stream, publisher.id)
         if stream is None:
             stream = LiveStream(
@@ -117,15 +117,15 @@ class Hub:
         self.on_change(stream)
         return stream
 
-    def hand_over(self, key: StreamKey, by: str, *, takeover: bool, asked_at: float) -> None:
+    def hand_over(self, key: StreamKey, by: str, *, takeover: bool, asked_at: float, product: bool = False) -> None:
         """Give up a name to session `by` of another worker; viewers wait until the stream can be pulled from there.
 
-        takeover: whether a publisher that is well may be replaced. Raises as `publish` does.
+        takeover: whether a publisher that is well may be replaced. product: the session is one. Raises as `publish` does.
         """
         stream = self.streams.get(key)
         if stream is None or stream.publisher is None or stream.replica:
             return
-        self._check_room(stream.publisher, takeover, asked_at)
+        self._check_room(stream.publisher, takeover, asked_at, product=product)
         self.give_up(stream, by)
 
     def give_up(self, stream: LiveStream, by: str) -> None:
@@ -137,12 +137,20 @@ class Hub:
         log.info("publisher replaced", session=publisher.id, stream=str(stream.key), by=by)
         publisher.replaced("another publisher took over")
 
-    def _check_room(self, holder: Publisher, takeover: bool, asked_at: float) -> None:
-        """Raises Busy or Undecided unless the holder of a name may be replaced."""
-        if holder.remote or takeover or self._loop.time() - holder.last_data_at >= self._takeover_after_s:
+    def _check_room(self, holder: Publisher, takeover: bool, asked_at: float, *, product: bool) -> None:
+        """Raises Busy or Undecided unless the holder of a name may be replaced.
+
+        product: the newcomer is a product, which may take the place of another product, but never that of an encoder.
+        """
+        if holder.remote or holder.product:
+            return
+        busy = Busy(f"the stream is being published by session {holder.id}")
+        if product:
+            raise busy
+        if takeover or self._loop.time() - holder.last_data_at >= self._takeover_after_s:
             return
         if holder.last_data_at > asked_at + UNDER_WAY_S:
-            raise Busy(f"the stream is being published by session {holder.id}")
+            raise busy
         raise Undecided
 
     def _replace(self, stream: LiveStream, by: str) -> None:

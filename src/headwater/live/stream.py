@@ -57,6 +57,7 @@ class Publisher(Protocol):
     """The session that feeds a stream. last_data_at: loop time of the last bytes from the encoder.
 
     remote: the publisher itself is connected to another worker, and this one pulls its stream from there.
+    product: it is a job of the center, which makes this stream of another one; a publisher from outside may take its place.
     """
 
     id: str
@@ -64,6 +65,8 @@ class Publisher(Protocol):
 
     @property
     def remote(self) -> bool: ...
+    @property
+    def product(self) -> bool: ...
 
     def cut(self, reason: str) -> None:
         """End the session from our side."""
@@ -126,7 +129,7 @@ class LiveStream:
             self._own_since = self.ring.next
             self.packed_before = True
         self.replica = publisher.remote
-        self.timeline.begin_session(as_is=publisher.remote)
+        self.timeline.begin_session(as_is=publisher.remote, in_step=publisher.product)
         self._wait_for_key = True
         self.tracks = 0
         self.meter = Meter()

@@ -63,13 +63,16 @@ class Timeline:
         self._script_ms = 0
         self._started = False
         self._as_is = False
+        self._in_step = False
 
-    def begin_session(self, *, as_is: bool = False) -> None:
+    def begin_session(self, *, as_is: bool = False, in_step: bool = False) -> None:
         """A publisher begins, or has come back: its first tag follows one frame after the last that was given out.
 
-        as_is: the very first tag keeps its timestamp, for these are another timeline's already.
+        as_is: the very first tag keeps its timestamp, for these are another timeline's already. in_step: so do those of later
+        sessions unless they would run back, for this stream must stay in step with the one that it is made of.
         """
-        self._as_is = as_is
+        self._as_is = as_is or in_step
+        self._in_step = in_step
         for clock in self._clocks.values():
             clock.running = False
 
@@ -116,7 +119,10 @@ class Timeline:
                 return clock.set(wire, time_ms)
             self.corrections += 1
             return clock.set(wire, newest)
-        first = newest + FRAME_MS if self._started else wire if self._as_is else 0
+        if self._started:
+            first = max(wire, newest + FRAME_MS) if self._in_step else newest + FRAME_MS
+        else:
+            first = wire if self._as_is else 0
         self._started = True
         return clock.set(wire, first)
 

@@ -194,6 +194,8 @@ class Announcer:
             upstream=session.upstream,
             reason=session.reason,
             hls_number=_hls_number(stream),
+            source=request.source,
+            template=request.template,
             width=width,
             height=height,
             frame_rate=rates.frame_rate,

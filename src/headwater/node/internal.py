@@ -1,4 +1,4 @@
-"""The worker's own door, a Unix socket: for the main process, which asks for metrics, and for the other workers of the machine.
+"""The worker's own door, a Unix socket: for the main process, for the other workers of the machine, and for the center's jobs.
 
 | request | answer |
 |---|---|
@@ -8,7 +8,9 @@
 | GET /relay/<domain>/<app>/<stream>?behind_s= | the stream as endless FLV, from at least so far back; 404 if it is not here |
 | GET /playlist/<domain>/<app>/<stream>?query | its HLS playlist, whose segments carry the query |
 | GET /segment/<domain>/<app>/<stream>?number-word | one of its segments |
-| POST /hand-over/<domain>/<app>/<stream>?by=&takeover=&asked_ms_ago= | 204: the name is free; 409: it is kept; 202: ask again |
+| POST /publish/<domain>/<app>/<stream>?source=&template=&by= | 101, then endless FLV from the client; why it ends comes last.
+With `again=1`, if it was published by this client before: 410 if another one has taken its place |
+| POST /hand-over/<domain>/<app>/<stream>?by=&takeover=&product=&asked_ms_ago= | 204: it is free; 409: kept; 202: ask again |
 | GET /hls-viewer?id | 200 if this HLS viewer is known here, else 404 |
 | POST /hls-viewers?id,stream,client;... | 204: noted that these HLS viewers were at another worker |
 """
@@ -23,17 +25,28 @@ from urllib.parse import unquote
 
 import msgspec
 
+from headwater.access.client import Client
 from headwater.access.names import split_query
+from headwater.access.verdict import Refusal
 from headwater.delivery.hls_viewers import Play
+from headwater.ingest.session import PublishSession, PushRequest
 from headwater.live.hub import Busy, Undecided
 from headwater.live.stream import LiveStream, StreamKey
 from headwater.live.viewer import Viewer
+from headwater.media import flv
+from headwater.media.errors import MediaError
 from headwater.node import census, metrics
 from headwater.observe.log import session_id
 from headwater.protocols.http import HttpError, Request, RequestReader, Response, pack_head, pack_response
 
 if TYPE_CHECKING:
     from headwater.node.worker import Node
+
+ASK_AGAIN_S = 0.05
+"""A name that another publisher holds is asked for again so often, until it is decided who has it."""
+
+SWITCH = (("Connection", "Upgrade"), ("Upgrade", "flv"))
+"""A published stream is no HTTP body, which would have an end: the connection carries nothing but FLV from here on."""
 
 
 class InternalConnection(asyncio.Protocol):
@@ -43,6 +56,8 @@ class InternalConnection(asyncio.Protocol):
         self._node = node
         self._reader = RequestReader()
         self._viewer: Viewer | None = None
+        self._push: PublishSession | None = None
+        self._flv = flv.Reader()
         self._tasks: set[asyncio.Task[None]] = set()
         self._transport: asyncio.Transport
 
@@ -54,7 +69,10 @@ class InternalConnection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=0, low=0)  # so that a relay is a cursor, as every viewer is
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a request."""
+        """Bytes of a request, or of a published stream."""
+        if self._push is not None:
+            self._take(self._push, data)
+            return
         try:
             requests = self._reader.feed(data)
         except HttpError as error:
@@ -75,6 +93,8 @@ class InternalConnection(asyncio.Protocol):
         for task in self._tasks:
             task.cancel()
         self._leave()
+        if self._push is not None:
+            self._push.end("the job closed")
 
     def pause_writing(self) -> None:
         """The socket is full."""
@@ -88,7 +108,7 @@ class InternalConnection(asyncio.Protocol):
 
     # requests
 
-    def _answer(self, request: Request) -> Response | Awaitable[Response] | None:
+    def _answer(self, request: Request) -> Response | Awaitable[Response | None] | None:
         """The answer; None if a stream was begun."""
         kind, *names = (unquote(part) for part in request.path.removeprefix("/").split("/"))
         if names:
@@ -110,7 +130,7 @@ class InternalConnection(asyncio.Protocol):
                 return Response(204)
         return Response(404)
 
-    def _answer_about(self, kind: str, key: StreamKey, query: str) -> Response | Awaitable[Response] | None:
+    def _answer_about(self, kind: str, key: StreamKey, query: str) -> Response | Awaitable[Response | None] | None:
         match kind:
             case "relay":
                 stream = self._node.hub.streams.get(key)
@@ -122,6 +142,8 @@ class InternalConnection(asyncio.Protocol):
                 return self._node.http.playlist_for_worker(key, query)
             case "segment":
                 return self._node.http.segment_for_worker(key, query)
+            case "publish":
+                return self._publish(key, split_query("?" + query)[1])
             case "hand-over":
                 return self._hand_over(key, split_query("?" + query)[1])
         return Response(404)
@@ -129,7 +151,9 @@ class InternalConnection(asyncio.Protocol):
     async def _hand_over(self, key: StreamKey, query: dict[str, str]) -> Response:
         asked_at = self._node.loop.time() - int(query["asked_ms_ago"]) / 1000
         try:
-            self._node.hub.hand_over(key, query["by"], takeover=query["takeover"] == "1", asked_at=asked_at)
+            self._node.hub.hand_over(
+                key, query["by"], takeover=query["takeover"] == "1", asked_at=asked_at, product=query["product"] == "1"
+            )
         except Busy:
             return Response(409)
         except Undecided:
@@ -137,8 +161,60 @@ class InternalConnection(asyncio.Protocol):
         await self._node.withdrawn(key)
         return Response(204)
 
-    async def _respond_later(self, request: Request, answer: Awaitable[Response]) -> None:
-        self._respond(request, await answer)
+    async def _publish(self, key: StreamKey, query: dict[str, str]) -> Response | None:
+        """Make a job of the center the publisher of a stream."""
+        stream = self._node.hub.streams.get(key)
+        holder = stream.publisher if stream is not None else None
+        job = holder.request.args["by"] if isinstance(holder, PublishSession) and holder.product else ""
+        if job and job != query["by"] and "again" in query:
+            return Response(410)  # two that took the name from each other would never end
+        request = PushRequest(
+            *key,
+            token=None,
+            url=f"rtmp://{'/'.join(key)}",
+            client=Client("127.0.0.1", "relay"),
+            server="127.0.0.1",
+            args={"by": query["by"]},
+            source=query["source"],
+            template=query["template"],
+        )
+        asked_at = self._node.loop.time()
+        session = session_id()
+        while True:
+            try:
+                outcome = self._node.ingest.publish(session, request, self._cut, asked_at)
+                break
+            except Undecided:
+                try:
+                    await asyncio.sleep(ASK_AGAIN_S)
+                except asyncio.CancelledError:
+                    self._node.relay.unclaim(session)
+                    raise
+        if isinstance(outcome, Refusal):
+            return Response(outcome.http_status, (("X-Tengine-Error", outcome.text),))
+        self._push = outcome
+        self._transport.write(pack_head(101, SWITCH, time.time()))
+        return None
+
+    def _take(self, push: PublishSession, data: bytes) -> None:
+        push.last_data_at = self._node.loop.time()
+        push.bytes_in += len(data)
+        try:
+            for tag in self._flv.feed(data):
+                push.stream.write(tag.kind, tag.timestamp_ms, tag.payload)
+        except MediaError as error:
+            push.cut(f"the job sends no FLV: {error}")
+
+    def _cut(self, reason: str) -> None:
+        """The published stream is ended from our side: say why, and close."""
+        self._push = None
+        self._transport.write(reason.encode())
+        self._transport.close()
+
+    async def _respond_later(self, request: Request, coming: Awaitable[Response | None]) -> None:
+        answer = await coming
+        if answer is not None:
+            self._respond(request, answer)
 
     def _respond(self, request: Request, response: Response) -> None:
         self._transport.write(pack_response(response, request, time.time(), keep_alive=request.keep_alive))

@@ -57,6 +57,7 @@ class Pull(asyncio.Protocol):
     """
 
     remote = True
+    product = False
 
     def __init__(self, relay: Relay, key: StreamKey, source: int, loop: asyncio.AbstractEventLoop) -> None:
         self.id = session_id()
@@ -292,7 +293,7 @@ class Relay:
 
     # for encoders
 
-    def claim(self, key: StreamKey, session: str, asked_at: float, *, takeover: bool) -> int:
+    def claim(self, key: StreamKey, session: str, asked_at: float, *, takeover: bool, product: bool = False) -> int:
         """Make sure that no other worker has the publisher of this name. Returns the number with which HLS must go on, or 0.
 
         Raises Busy, or Undecided while that is asked.
@@ -305,7 +306,9 @@ class Relay:
             return self.directory.hls_number(key)
         question = self._questions.get(session)
         if question is None or (question.done() and not _refused(question)):
-            self._questions[session] = self._loop.create_task(self._ask_owner(key, owner, session, asked_at, takeover=takeover))
+            self._questions[session] = self._loop.create_task(
+                self._ask_owner(key, owner, session, asked_at, takeover=takeover, product=product)
+            )
             raise Undecided
         if question.done():
             del self._questions[session]
@@ -318,10 +321,13 @@ class Relay:
         if question is not None:
             question.cancel()
 
-    async def _ask_owner(self, key: StreamKey, owner: int, session: str, asked_at: float, *, takeover: bool) -> int:
+    async def _ask_owner(
+        self, key: StreamKey, owner: int, session: str, asked_at: float, *, takeover: bool, product: bool
+    ) -> int:
         """The answer's status: 409 if the name is kept. A dead owner is soon forgotten."""
         ago_ms = round((self._loop.time() - asked_at) * 1000)
-        target = f"{peers.stream_path('hand-over', key)}?by={session}&takeover={int(takeover)}&asked_ms_ago={ago_ms}"
+        query = f"by={session}&takeover={int(takeover)}&product={int(product)}&asked_ms_ago={ago_ms}"
+        target = f"{peers.stream_path('hand-over', key)}?{query}"
         answer = await self._ask(owner, target, "POST")
         return answer.status if answer is not None else 0
 

@@ -39,7 +39,7 @@ class Upstreams:
 
     def changed(self, session: PublishSession) -> None:
         """A session has begun or ended, or its domain's switch has been changed."""
-        wanted = not session.ended and session.stream.options.multi_stream
+        wanted = not session.ended and session.stream.options.multi_stream and not session.product
         if wanted != (session in self._wanted):
             (self._wanted.add if wanted else self._wanted.discard)(session)
             self._news.set()

@@ -22,7 +22,7 @@ PUBLISH_TYPE = "edge"
 
 
 class DescribeLiveStreamsOnlineList(Request):
-    """What is live on a streaming domain. All of it is source streams: nothing transcodes yet, so `trans` finds nothing."""
+    """What is live on a streaming domain: `raw` streams as they are pushed, and what the center makes of them (`trans`)."""
 
     domain_name: str
     app_name: str = ""
@@ -42,14 +42,14 @@ async def describe_live_streams_online_list(call: Call, request: DescribeLiveStr
         app=request.app_name,
         stream=request.stream_name,
         strict=request.query_type == "strict",
+        made=None if request.stream_type == "all" else request.stream_type == "trans",
         page_number=request.page_num,
         page_size=request.page_size,
     )
-    items, total = ([], 0) if request.stream_type == "trans" else (page.items, page.total)
     only_stream = request.only_stream == "yes"
     return {
-        "OnlineInfo": {"LiveStreamOnlineInfo": [_stream_name(item) if only_stream else _online(item) for item in items]},
-        **_paging(request.page_num, request.page_size, total),
+        "OnlineInfo": {"LiveStreamOnlineInfo": [_stream_name(item) if only_stream else _online(item) for item in page.items]},
+        **_paging(request.page_num, request.page_size, page.total),
     }
 
 
@@ -198,7 +198,7 @@ def _online(item: StreamPresence) -> dict[str, Any]:
         "PublishType": PUBLISH_TYPE,
         "PublishUrl": item.publish_url,
         "ServerIp": item.server_ip,
-        "Transcoded": "no",
+        "Transcoded": "yes" if item.source else "no",
         "VideoCodecId": item.video_codec_id,
         "VideoDataRate": item.video_kbps,
         "Width": item.width,
