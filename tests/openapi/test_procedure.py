@@ -450,6 +450,33 @@ def test_streams_are_blocked_by_region(call: Caller, names: tuple[str, str]) -> 
     assert call("DescribeStreamLocationBlock", DomainName=play)["Count"] == 0
 
 
+def test_time_shift_and_delayed_streams_are_set_read_and_removed(call: Caller, names: tuple[str, str]) -> None:
+    push, play = names
+    add_pair(call, push, play)
+    call("OpenLiveShift", DomainName=play)
+    call("OpenLiveShift", DomainName=play, AppName="live", StreamName="cam", Vision=3, Duration=10, IgnoreTranscode=False)
+    every, cam = call("DescribeLiveShiftConfigs", DomainName=play)["Content"]["Config"]
+    assert every == {"DomainName": play, "AppName": "*", "StreamName": "*", "Vision": 7, "IgnoreTranscode": True}
+    assert cam == {"DomainName": play, "AppName": "live", "StreamName": "cam", "Vision": 3, "IgnoreTranscode": False}
+    call("CloseLiveShift", DomainName=play, AppName="live", StreamName="cam")
+    assert call("DescribeLiveShiftConfigs", DomainName=play)["Content"]["Config"] == [every]
+
+    rule = {"Domain": play, "App": "live", "Stream": "cam"}
+    call("CreateLiveDelayConfig", **rule, DelayTime=30, TaskTriggerMode="PUBLISH_CONFIG")
+    call("UpdateLiveDelayConfig", **rule, DelayTime=60)
+    stored = {**rule, "DelayTime": "60", "TaskTriggerMode": "PUBLISH_CONFIG"}
+    found = call("DescribeLiveDelayConfig", **rule)
+    assert {name: found[name] for name in stored} == stored
+    listed = call("ListLiveDelayConfig", Domain=play, PageNum=1, PageSize=10)
+    assert (listed["Total"], listed["DelayConfigList"]["DelayConfig"]) == (1, [stored])
+    assert refusal(call, "CreateLiveDelayConfig", **{**rule, "App": "*"}, DelayTime=1, TaskTriggerMode="CONFIG_ONLY") == (
+        "InvalidParameters",
+        400,
+    )
+    call("DeleteLiveDelayConfig", **rule)
+    assert call("ListLiveDelayConfig", Domain=play)["Total"] == 0
+
+
 def test_dual_streams_are_switched_on_listed_and_steered(call: Caller, api_server: ApiServer, names: tuple[str, str]) -> None:
     push, play = names
     add_pair(call, push, play)

@@ -29,6 +29,7 @@ PUSH, PLAY, BARE, SUB = "push.shapes.test", "play.shapes.test", "bare.shapes.tes
 STREAM = {"DomainName": PUSH, "AppName": "live", "StreamName": "cam", "LiveStreamType": "publisher"}
 BLOCKED = {"DomainName": PLAY, "AppName": "live", "StreamName": "cam"}
 PUSHED = {"Domain": PLAY, "AppName": "live", "StreamName": "cam"}
+DELAYED = {"Domain": PLAY, "App": "live", "Stream": "cam"}
 SPAN = {"StartTime": format_time(time.time() - 600), "EndTime": format_time(time.time() + 600)}
 RESOURCE = {"ResourceType": "DOMAIN", "ResourceId.1": PLAY}
 STAGED = "the id of what is staged"
@@ -90,6 +91,14 @@ CALLS: list[tuple[str, dict[str, str]]] = [
     ("SetLiveDomainMultiStreamOptimalMode", {**PUSHED, "OptimalMode": "off"}),
     ("SetLiveDomainMultiStreamMaster", {**PUSHED, "UpstreamSequence": "1"}),
     ("QueryLiveDomainMultiStreamList", {"Domain": PLAY}),
+    ("OpenLiveShift", {"DomainName": PLAY, "AppName": "live", "Vision": "3"}),
+    ("DescribeLiveShiftConfigs", {"DomainName": PLAY}),
+    ("CloseLiveShift", {"DomainName": PLAY, "AppName": "live"}),
+    ("CreateLiveDelayConfig", {**DELAYED, "DelayTime": "30", "TaskTriggerMode": "CONFIG_ONLY"}),
+    ("UpdateLiveDelayConfig", {**DELAYED, "DelayTime": "60"}),
+    ("DescribeLiveDelayConfig", DELAYED),
+    ("ListLiveDelayConfig", {"Domain": PLAY}),
+    ("DeleteLiveDelayConfig", DELAYED),
     ("ForbidLiveStream", STREAM),
     ("DescribeLiveStreamsBlockList", {"DomainName": PLAY}),
     ("ResumeLiveStream", STREAM),

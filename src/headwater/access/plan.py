@@ -6,7 +6,8 @@ The center and the media nodes watch them. Fields are named after the API's para
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -14,6 +15,12 @@ PLAN_PREFIX = "plan/"
 
 ANY = "*"
 """Matches every app or stream; an exact name beats it."""
+
+DELAYED = "-alidelay"
+"""What the name of a stream's delayed copy ends in (reference media-plane 6.3)."""
+
+DELAY_MIN_S, DELAY_MAX_S = 16, 3600
+"""The delays on offer (reference media-plane 6.3)."""
 
 
 class Video(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -168,6 +175,22 @@ class Delay(msgspec.Struct, frozen=True):
     stream: str
     delay_s: int
     trigger: Literal["PUBLISH_ONLY", "CONFIG_ONLY", "PUBLISH_CONFIG"]
+
+
+class _OfStreams(Protocol):
+    @property
+    def app(self) -> str: ...
+    @property
+    def stream(self) -> str: ...
+
+
+Rule = TypeVar("Rule", bound=_OfStreams)
+
+
+def best_match(rules: Iterable[Rule], app: str, stream: str) -> Rule | None:
+    """The rule for a stream: the app's own before that of all apps, among these the stream's own before that of all."""
+    matching = [rule for rule in rules if rule.app in (app, ANY) and rule.stream in (stream, ANY)]
+    return max(matching, key=lambda rule: (rule.app == app, rule.stream == stream), default=None)
 
 
 class Plan(msgspec.Struct, frozen=True, omit_defaults=True):

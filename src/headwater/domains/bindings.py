@@ -19,6 +19,7 @@ from headwater.domains.owned import owned_domain
 from headwater.domains.publisher import Publisher
 from headwater.store.database import Actor, Database
 from headwater.store.models import (
+    DelayConfig,
     Domain,
     DomainDelay,
     DomainFunction,
@@ -90,7 +91,8 @@ class BindingService:
         """Make a streaming domain a sub-streaming domain of another one (AddLiveDomainPlayMapping).
 
         From then on it plays the streams of its main domain. Who may view them is still its own business; what it had of
-        its own about streams is deleted: ingest domains' bindings, delays, `headwater_live`, dual streams, forbidden streams.
+        its own about streams is deleted: ingest domains' bindings, delays, delayed streams,
+        `headwater_live`, dual streams, forbidden streams.
         Both are in one live center (ours: media of the main domain is processed there, whichever domain plays it). Raises
         InvalidParam (no two streaming domains, or one that has sub-streaming domains or is one), DomainRegionMismatch,
         ConfigAlreadyExists.
@@ -114,6 +116,7 @@ class BindingService:
             for void in (
                 delete(DomainMapping).where(DomainMapping.pull_domain == sub.name),
                 delete(DomainDelay).where(DomainDelay.domain == sub.name),
+                delete(DelayConfig).where(DelayConfig.domain == sub.name),
                 delete(DomainFunction).where(DomainFunction.domain == sub.name, DomainFunction.function.in_(MAIN_ONLY)),
                 delete(StreamBan).where(StreamBan.domain == sub.name),
                 delete(MultiStreamDomain).where(MultiStreamDomain.domain == sub.name),

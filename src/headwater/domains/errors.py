@@ -48,6 +48,7 @@ Code = Literal[
     "InvalidFunctions.Malformed",
     "InvalidOperation",
     "InvalidParam",
+    "InvalidParameters",
     "InvalidPassword.Malformed",
     "InvalidPassword.Mismatch",
     "InvalidPassword.Unchanged",
@@ -73,8 +74,10 @@ Code = Literal[
     "QuotaExceeded.AccessKey",
     "QuotaExceeded.Blacklist",
     "QuotaExceeded.Certificate",
+    "QuotaExceeded.DelayConfig",
     "QuotaExceeded.Domain",
     "QuotaExceeded.ManualStream",
+    "QuotaExceeded.ShiftConfig",
     "QuotaExceeded.StreamBlock",
     "QuotaExceeded.Tag",
     "QuotaExceeded.Ticket",
@@ -89,8 +92,8 @@ Code = Literal[
 
 # Reference control-plane 1.7, 2.2, 3, 7.2 and 8. Ours, where the service's own code is not known: DomainMapping.NotFound,
 # DomainRegionMismatch, PushDomainAlreadyMapped, QuotaExceeded.Domain, InvalidFunctions.*, InvalidStartTime.*, InvalidEndTime.*,
-# InvalidTimeSpan, ConfigConflict, QuotaExceeded.StreamBlock, QuotaExceeded.ManualStream, InvalidUpstreamSequence.*,
-# DomainOwnerConflict, QuotaExceeded.Ticket, QuotaIncrease.*,
+# InvalidTimeSpan, ConfigConflict, QuotaExceeded.StreamBlock, QuotaExceeded.ManualStream, QuotaExceeded.ShiftConfig,
+# QuotaExceeded.DelayConfig, InvalidUpstreamSequence.*, DomainOwnerConflict, QuotaExceeded.Ticket, QuotaIncrease.*,
 # InvalidCsv.*, InvalidTicket.*, EntityNotExist.* and what concerns accounts, their keys and the console's users, and tags; of
 # certificates all but Certificate.Duplicated, Certificate.MissMatch, InvalidSSLProtocol.* and *.MissingParameter.
 _CATALOG: Final[dict[Code, tuple[int, str]]] = {
@@ -143,6 +146,7 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "InvalidFunctions.Malformed": (400, "Specified parameter Functions is not valid."),
     "InvalidOperation": (400, "Delete domain until configure compete."),
     "InvalidParam": (400, "Parameter invalid."),
+    "InvalidParameters": (400, "The specified parameters are not valid."),
     "InvalidPassword.Malformed": (400, "A password has 10 to 256 characters."),
     "InvalidPassword.Mismatch": (403, "The current password is not right."),
     "InvalidPassword.Unchanged": (400, "The new password should differ from the current one."),
@@ -173,7 +177,9 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "QuotaExceeded.Certificate": (400, "The number of certificates has reached the quota of the account."),
     "QuotaExceeded.ManualStream": (400, "OptimalMode can be off for 200 streams of a domain."),
     "QuotaExceeded.StreamBlock": (400, "Exceed max stream block count limit"),
+    "QuotaExceeded.DelayConfig": (400, "A domain can have 100 rules of delayed streams."),
     "QuotaExceeded.Domain": (400, "The number of domains has reached the quota of the account."),
+    "QuotaExceeded.ShiftConfig": (400, "A domain can have 100 rules of time shift."),
     "QuotaExceeded.Tag": (400, "A domain can have 20 tags."),
     "QuotaExceeded.Ticket": (400, "The number of open tickets has reached the limit of the account."),
     "QuotaIncrease.BandwidthTooLow": (

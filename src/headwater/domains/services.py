@@ -15,6 +15,7 @@ from headwater.domains.blocks import BlockService
 from headwater.domains.certificates import CertificateService
 from headwater.domains.claims import ClaimService
 from headwater.domains.cnames import CnameService
+from headwater.domains.delays import DelayService
 from headwater.domains.filing_watch import FilingWatch
 from headwater.domains.filings import FilingService
 from headwater.domains.multi_stream import MultiStreamService
@@ -26,6 +27,7 @@ from headwater.domains.staging import StagingService
 from headwater.domains.streams import StreamService
 from headwater.domains.tags import TagService
 from headwater.domains.tickets import TicketService
+from headwater.domains.time_shift import TimeShiftService
 from headwater.domains.tokens import TokenService
 from headwater.domains.usage import UsageService
 from headwater.domains.users import UserService
@@ -59,6 +61,8 @@ class Services:
     cnames: CnameService
     nodes: NodeList
     plans: PlanPublisher
+    time_shift: TimeShiftService
+    delays: DelayService
 
 
 def build(database: Database, cluster: Cluster, settings: Settings, clock: Callable[[], float] = time.time) -> Services:
@@ -79,6 +83,7 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         usage=usage,
         clock=clock,
     )
+    plans = PlanPublisher(database, cluster)
     return Services(
         accounts=AccountService(database, clock),
         domains=domains,
@@ -100,6 +105,8 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         audit=AuditService(database),
         cnames=cnames,
         nodes=nodes,
-        plans=PlanPublisher(database, cluster),
+        plans=plans,
+        time_shift=TimeShiftService(database, plans, clock),
+        delays=DelayService(database, plans, clock),
         certificates=CertificateService(database, domains.publisher, settings.acme, clock),
     )

@@ -28,6 +28,7 @@ from headwater.store.models.product import (
     Ticket,
     TicketMessage,
 )
+from headwater.store.models.shifts import DelayConfig, ShiftConfig, ShiftStream
 from headwater.store.models.tags import DomainTag
 from headwater.store.models.tokens import OperatorToken
 from headwater.store.models.usage import UsagePoint
@@ -44,6 +45,7 @@ __all__ = [
     "CnameCheck",
     "ConsoleSession",
     "ConsoleUser",
+    "DelayConfig",
     "Domain",
     "DomainCount",
     "DomainDelay",
@@ -63,6 +65,8 @@ __all__ = [
     "Publish",
     "RecordedFile",
     "Recording",
+    "ShiftConfig",
+    "ShiftStream",
     "StagedFunction",
     "StreamBan",
     "StreamBlock",
