@@ -35,7 +35,7 @@ from headwater import tls
 from headwater.access import presence
 from headwater.access.places import Places, PlacesError
 from headwater.access.policy import POLICY_PREFIX
-from headwater.access.presence import STREAM_PREFIX
+from headwater.access.presence import STREAM_PREFIX, WORKER_PREFIX
 from headwater.cluster.embedded import EmbeddedCluster
 from headwater.cluster.interface import Cluster, Conflict
 from headwater.cluster.metrics import store_families
@@ -46,7 +46,7 @@ from headwater.domains import issuance, services
 from headwater.domains.accounts import NewAccount
 from headwater.domains.services import Services
 from headwater.domains.users import NewUser
-from headwater.node.config import WORKER_PREFIX, WorkerConfig
+from headwater.node.config import WorkerConfig
 from headwater.observe import exposition
 from headwater.observe.machine import MachineLoad
 from headwater.observe.usage import Read, UsageCollector, worker_usage

@@ -6,9 +6,8 @@ import time
 
 import msgspec
 
-from headwater.access.presence import StreamPresence, encode, stream_key
+from headwater.access.presence import StreamPresence, WorkerPresence, encode, stream_key
 from headwater.live.stream import StreamKey
-from headwater.node.config import WorkerPresence
 from headwater.node.directory import HLS_NUMBERS_APART, REMEMBERED_S, Directory
 
 KEY = StreamKey("play.test", "live", "cam")

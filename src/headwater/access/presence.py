@@ -1,11 +1,14 @@
-"""A live stream as media nodes announce it: `stream/<streaming domain>/<app>/<stream>` in the cluster's store, with a lease."""
+"""What media workers announce in the cluster's store, with leases: themselves, live streams, and who pushes these."""
 
 from __future__ import annotations
 
 import msgspec
 
 STREAM_PREFIX = "stream/"
+"""Keys `stream/<streaming domain>/<app>/<stream>`: a live stream (`StreamPresence`)."""
 UPSTREAM_PREFIX = "upstream/"
+WORKER_PREFIX = "worker/"
+"""Keys `worker/<node>/<index>`: a media worker that listens and knows every policy, with a lease."""
 PROMOTE_SUBJECT = "promote"
 """Event subject; its payload is a `Promote`."""
 
@@ -60,6 +63,13 @@ def encode(presence: StreamPresence) -> bytes:
 def decode(data: bytes) -> StreamPresence:
     """Raises msgspec.ValidationError or msgspec.DecodeError if the bytes are no presence."""
     return msgspec.json.decode(data, type=StreamPresence)
+
+
+class WorkerPresence(msgspec.Struct, frozen=True):
+    """The value of a worker's key. internal_socket: path of the Unix socket on which it answers its machine (node.internal)."""
+
+    pid: int
+    internal_socket: str
 
 
 class UpstreamPresence(msgspec.Struct, frozen=True):

@@ -6,9 +6,6 @@ import msgspec
 
 from headwater.settings import Settings
 
-WORKER_PREFIX = "worker/"
-"""Keys `worker/<node>/<index>` in the cluster's store: a worker that listens and knows every policy, with a lease."""
-
 
 class WorkerConfig(msgspec.Struct, frozen=True):
     """Everything a worker needs. It is started as `python -m headwater.node`.
@@ -27,10 +24,3 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     internal_socket: str
     tls_certificate: str
     tls_key: str
-
-
-class WorkerPresence(msgspec.Struct, frozen=True):
-    """The value of a worker's key: it is there once every listener answers and the policies are known."""
-
-    pid: int
-    internal_socket: str

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import msgspec
 
 from headwater.access import presence
+from headwater.access.presence import WORKER_PREFIX, WorkerPresence
 from headwater.live.stream import StreamKey
-from headwater.node.config import WORKER_PREFIX, WorkerPresence
 
 REMEMBERED_S = 30.0
 """How long it is known which worker had a stream last: its viewers may still wait there, and its last HLS segments stay."""

@@ -21,7 +21,7 @@ from headwater.access import policy as policies
 from headwater.access.certificate import CERTIFICATE_PREFIX, HTTP_CHALLENGE_PREFIX
 from headwater.access.client import Doors
 from headwater.access.places import Places
-from headwater.access.presence import PROMOTE_SUBJECT, STREAM_PREFIX, Promote
+from headwater.access.presence import PROMOTE_SUBJECT, STREAM_PREFIX, WORKER_PREFIX, Promote, WorkerPresence
 from headwater.access.remote import Asker
 from headwater.access.verdict import Rules
 from headwater.cluster.client import RemoteCluster
@@ -35,7 +35,7 @@ from headwater.live.stream import LiveStream, StreamKey
 from headwater.node.admission import Admission, Reading
 from headwater.node.announcer import Announcer
 from headwater.node.certificates import Certificates
-from headwater.node.config import WORKER_PREFIX, WorkerConfig, WorkerPresence
+from headwater.node.config import WorkerConfig
 from headwater.node.connections import Connections
 from headwater.node.files import files_max, open_files
 from headwater.node.http import HttpConnection
