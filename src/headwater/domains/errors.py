@@ -38,15 +38,23 @@ Code = Literal[
     "IllegalOperation",
     "InvalidAccountName.Malformed",
     "InvalidArgValue.Malformed",
+    "InvalidConfig.Changed",
     "InvalidCsv.Malformed",
     "InvalidCertName.Malformed",
     "InvalidCertType.ValueNotSupported",
+    "InvalidCycleDuration.Malformed",
     "InvalidDomain.NotFound",
     "InvalidDomainName.Malformed",
     "InvalidEndTime.Malformed",
     "InvalidEndTime.Mismatch",
+    "InvalidFormat.Malformed",
     "InvalidFunctions.Malformed",
     "InvalidOperation",
+    "InvalidOssBucket.Malformed",
+    "InvalidOssBucket.NotFound",
+    "InvalidOssEndpoint.Malformed",
+    "InvalidOssObject.Malformed",
+    "InvalidOssObjectPrefix.Malformed",
     "InvalidParam",
     "InvalidParameters",
     "InvalidPassword.Malformed",
@@ -54,6 +62,7 @@ Code = Literal[
     "InvalidPassword.Unchanged",
     "InvalidPullDomain",
     "InvalidPushDomain",
+    "InvalidRecordId.NotFound",
     "InvalidReleaseTime.Malformed",
     "InvalidResumeTime.Malformed",
     "InvalidSSLPri.Malformed",
@@ -62,7 +71,9 @@ Code = Literal[
     "InvalidSSLPub.Expired",
     "InvalidSSLPub.Malformed",
     "InvalidSSLPub.Weak",
+    "InvalidSliceOssObjectPrefix.Malformed",
     "InvalidStartTime.Malformed",
+    "InvalidStream.NotFound",
     "InvalidTagKey.Malformed",
     "InvalidTagValue.Malformed",
     "InvalidTicket.Closed",
@@ -70,6 +81,7 @@ Code = Literal[
     "InvalidUpstreamSequence.NotFound",
     "InvalidUserName.Malformed",
     "LastOperator",
+    "NoRecordContent",
     "PushDomainAlreadyMapped",
     "QuotaExceeded.AccessKey",
     "QuotaExceeded.Blacklist",
@@ -77,6 +89,7 @@ Code = Literal[
     "QuotaExceeded.DelayConfig",
     "QuotaExceeded.Domain",
     "QuotaExceeded.ManualStream",
+    "QuotaExceeded.RecordConfig",
     "QuotaExceeded.ShiftConfig",
     "QuotaExceeded.StreamBlock",
     "QuotaExceeded.Tag",
@@ -88,6 +101,7 @@ Code = Literal[
     "SignInFailed",
     "SSLPri.MissingParameter",
     "SSLPub.MissingParameter",
+    "TaskAlreadyStarted",
 ]
 
 # Reference control-plane 1.7, 2.2, 3, 7.2 and 8. Ours, where the service's own code is not known: DomainMapping.NotFound,
@@ -95,6 +109,7 @@ Code = Literal[
 # InvalidTimeSpan, ConfigConflict, QuotaExceeded.StreamBlock, QuotaExceeded.ManualStream, QuotaExceeded.ShiftConfig,
 # QuotaExceeded.DelayConfig, InvalidUpstreamSequence.*, DomainOwnerConflict, QuotaExceeded.Ticket, QuotaIncrease.*,
 # InvalidCsv.*, InvalidTicket.*, EntityNotExist.* and what concerns accounts, their keys and the console's users, and tags; of
+# recording InvalidRecordId.*, TaskAlreadyStarted's message and QuotaExceeded.RecordConfig; of
 # certificates all but Certificate.Duplicated, Certificate.MissMatch, InvalidSSLProtocol.* and *.MissingParameter.
 _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "Certificate.Duplicated": (400, "The certificate name is duplicated."),
@@ -136,15 +151,23 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "IllegalOperation": (403, "Illegal domain operate is not permitted."),
     "InvalidAccountName.Malformed": (400, "Specified parameter AccountName is not valid."),
     "InvalidArgValue.Malformed": (400, "The specified ArgValue is not valid."),
+    "InvalidConfig.Changed": (400, "The oss bucket info between StartTime and EndTime has changed."),
     "InvalidCsv.Malformed": (400, "The CSV file is not valid."),
     "InvalidCertName.Malformed": (400, "Specified parameter CertName is not valid."),
     "InvalidCertType.ValueNotSupported": (400, "The specified value of parameter CertType is not supported."),
+    "InvalidCycleDuration.Malformed": (400, "Specified CycleDuration Format is not valid."),
     "InvalidDomain.NotFound": (404, "The domain provided does not exist in our records."),
     "InvalidDomainName.Malformed": (400, "The specific value of parameter DomainName is malformed."),
     "InvalidEndTime.Malformed": (400, "Specified parameter EndTime is not valid."),
     "InvalidEndTime.Mismatch": (400, "The specified EndTime should be later than the StartTime."),
+    "InvalidFormat.Malformed": (400, "Specified parameter Format is not valid."),
     "InvalidFunctions.Malformed": (400, "Specified parameter Functions is not valid."),
     "InvalidOperation": (400, "Delete domain until configure compete."),
+    "InvalidOssBucket.Malformed": (400, "Specified parameter OssBucket is not valid."),
+    "InvalidOssBucket.NotFound": (400, "The parameter OssBucket does not exist."),
+    "InvalidOssEndpoint.Malformed": (400, "Specified parameter OssEndpoint is not valid."),
+    "InvalidOssObject.Malformed": (400, "Specified OssObject is malformed."),
+    "InvalidOssObjectPrefix.Malformed": (400, "Specified parameter OssObjectPrefix is not valid."),
     "InvalidParam": (400, "Parameter invalid."),
     "InvalidParameters": (400, "The specified parameters are not valid."),
     "InvalidPassword.Malformed": (400, "A password has 10 to 256 characters."),
@@ -152,6 +175,7 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "InvalidPassword.Unchanged": (400, "The new password should differ from the current one."),
     "InvalidPullDomain": (400, "The PullDomain should be liveVideo type."),
     "InvalidPushDomain": (400, "The PushDomain should be liveEdge type."),
+    "InvalidRecordId.NotFound": (404, "The specified index file does not exist."),
     "InvalidReleaseTime.Malformed": (400, "Specified ReleaseTime is malformed."),
     "InvalidResumeTime.Malformed": (400, "Specified parameter ResumeTime is not valid."),
     "InvalidSSLPri.Malformed": (400, "Specified parameter SSLPri is not valid."),
@@ -160,7 +184,9 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "InvalidSSLPub.Expired": (400, "The certificate is not valid at this time."),
     "InvalidSSLPub.Malformed": (400, "Specified parameter SSLPub is not valid."),
     "InvalidSSLPub.Weak": (400, "The certificate is too weak to be used."),
+    "InvalidSliceOssObjectPrefix.Malformed": (400, "Specified parameter SliceOssObjectPrefix is not valid."),
     "InvalidStartTime.Malformed": (400, "Specified parameter StartTime is not valid."),
+    "InvalidStream.NotFound": (400, "Speicified stream does not exist."),
     "InvalidTicket.Closed": (400, "The specified ticket has been answered or withdrawn already."),
     "InvalidTagKey.Malformed": (400, "The specified tag key is not valid."),
     "InvalidTagValue.Malformed": (400, "The specified tag value is not valid."),
@@ -171,11 +197,13 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
         "A user name has 1 to 64 letters, digits and . _ @ -, and begins with a letter or digit.",
     ),
     "LastOperator": (400, "The last operator cannot be disabled or deleted."),
+    "NoRecordContent": (400, "The record content between StartTime and EndTime is empty."),
     "PushDomainAlreadyMapped": (400, "The PushDomain is already mapped to a PullDomain."),
     "QuotaExceeded.AccessKey": (400, "The number of access keys has reached the limit of the account."),
     "QuotaExceeded.Blacklist": (400, "Exceed max blacklist count limit"),
     "QuotaExceeded.Certificate": (400, "The number of certificates has reached the quota of the account."),
     "QuotaExceeded.ManualStream": (400, "OptimalMode can be off for 200 streams of a domain."),
+    "QuotaExceeded.RecordConfig": (400, "A domain can have 100 recording templates."),
     "QuotaExceeded.StreamBlock": (400, "Exceed max stream block count limit"),
     "QuotaExceeded.DelayConfig": (400, "A domain can have 100 rules of delayed streams."),
     "QuotaExceeded.Domain": (400, "The number of domains has reached the quota of the account."),
@@ -198,6 +226,7 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
         400,
         'An input parameter "SSLPub" that is mandatory for processing the request is not supplied.',
     ),
+    "TaskAlreadyStarted": (400, "The recording has been started already."),
 }
 
 
@@ -222,6 +251,15 @@ def error(code: Code, detail: str = "") -> DomainError:
     return DomainError(code, status, full, detail)
 
 
-def invalid(parameter: str) -> DomainError:
-    """A parameter with a value that is not offered (gateway code `Invalid{Param}`, reference control-plane 1.7)."""
-    return DomainError(f"Invalid{parameter}", 400, f"Specified parameter {parameter} is not valid.")
+def invalid(parameter: str, detail: str = "") -> DomainError:
+    """A parameter with a value that is not offered (gateway code `Invalid{Param}`, reference control-plane 1.7).
+
+    detail: a sentence that says what is.
+    """
+    message = f"Specified parameter {parameter} is not valid."
+    return DomainError(f"Invalid{parameter}", 400, f"{message} {detail}".rstrip(), detail)
+
+
+def missing(parameter: str, detail: str = "") -> DomainError:
+    """A parameter that is mandatory beside others that were given (gateway code `Missing{Param}`)."""
+    return DomainError(f"Missing{parameter}", 400, f"{parameter} is mandatory for this action. {detail}".rstrip(), detail)

@@ -187,6 +187,11 @@ class ObjectStores:
         """Whether the endpoint's buckets are in S3, not in folders of this machine."""
         return self._entry(endpoint) is not None
 
+    def store_name(self, endpoint: str) -> str:
+        """What tells stores apart that have buckets of the same names: the URL of one in S3, "" for folders of this machine."""
+        entry = self._entry(endpoint)
+        return "" if entry is None else entry.url
+
     def _entry(self, endpoint: str) -> ObjectEndpoint | None:
         return next((entry for entry in self._endpoints if fnmatch.fnmatchcase(endpoint.lower(), entry.endpoint.lower())), None)
 

@@ -28,6 +28,7 @@ from headwater.store.models.product import (
     Ticket,
     TicketMessage,
 )
+from headwater.store.models.recording import Bucket, RecordIndexFile, RecordLibraryTemplate, RecordTemplate
 from headwater.store.models.shifts import DelayConfig, ShiftConfig, ShiftStream
 from headwater.store.models.tags import DomainTag
 from headwater.store.models.tokens import OperatorToken
@@ -40,6 +41,7 @@ __all__ = [
     "ApiNonce",
     "AuditEntry",
     "Base",
+    "Bucket",
     "Certificate",
     "CertificateOrder",
     "CnameCheck",
@@ -63,6 +65,9 @@ __all__ = [
     "OperatorToken",
     "PlayMapping",
     "Publish",
+    "RecordIndexFile",
+    "RecordLibraryTemplate",
+    "RecordTemplate",
     "RecordedFile",
     "Recording",
     "ShiftConfig",
