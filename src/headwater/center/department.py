@@ -15,9 +15,11 @@ from starlette.routing import BaseRoute
 
 from headwater.access.plan import Plan
 from headwater.access.presence import StreamPresence
+from headwater.center.uploads import Uploads
 from headwater.cluster.interface import Cluster
 from headwater.settings import Settings
 from headwater.store.database import Database
+from headwater.store.objects import ObjectStores
 
 StreamId = tuple[str, str, str]
 """Main streaming domain, app, stream."""
@@ -43,6 +45,8 @@ class Center(Protocol):
     """What a department has of the center. Given to its constructor.
 
     spool: the folder for files of jobs that run and of what still has to be uploaded.
+    objects: where files are kept for good. uploads: the node's one queue of uploads; a department registers its kinds of files
+    in its constructor, the center starts the queue after all departments' `start` and closes it after them.
     """
 
     node: str
@@ -50,6 +54,8 @@ class Center(Protocol):
     database: Database
     cluster: Cluster
     spool: Path
+    objects: ObjectStores
+    uploads: Uploads
 
     def stream(self, stream: StreamId) -> StreamPresence | None:
         """A source stream that is live on this node now."""

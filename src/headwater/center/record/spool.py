@@ -1,0 +1,223 @@
+"""The spool of a recording: pieces of the stream as it came, and the journal that says what they are.
+
+A piece is a run of FLV tags without a file header, on the recording's own timeline, with the codec configuration in front. It
+is written as it comes; a tag that is cut off at its end is not read. A process that takes up a recording begins a new piece.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from headwater.center.record.spec import SLICED, Event, Failed, File, Line, PieceLine, Slice
+
+JOURNAL, LOCK = "journal", "lock"
+
+TAG_HEADER_BYTES, TAG_TAIL_BYTES = 11, 4
+_header = struct.Struct(">II3x").unpack_from
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Line).decode
+
+
+class SpoolBusy(Exception):
+    """Another process has the recording's folder."""
+
+
+class Span(msgspec.Struct, frozen=True):
+    """A file or slice by its pieces, those from `first` to `last`. number: of the file or slice. file: of the file it is in."""
+
+    format: str
+    slice: bool
+    number: int
+    file: int
+    first: int
+    last: int
+
+
+class Ledger:
+    """What the journal's lines add up to.
+
+    pieces: by number. made: slices and files that are complete. last: number of the newest piece, 0 before the first.
+    """
+
+    def __init__(self) -> None:
+        self.pieces: dict[int, PieceLine] = {}
+        self.made: list[Slice | File] = []
+        self.last = 0
+        self._open: dict[tuple[str, bool], tuple[int, int]] = {}
+        self._counts: dict[tuple[str, bool], int] = {}
+        self._due: list[Span] = []
+
+    def add(self, line: Line) -> list[Span]:
+        """Take a line; returns the slices and files that end before it, in the order in which they are to be made."""
+        if not isinstance(line, PieceLine):
+            done = (line.format, isinstance(line, Slice)) if not isinstance(line, Failed) else (line.what, line.slice)
+            self._due = [span for span in self._due if (span.format, span.slice, span.number) != (*done, line.number)]
+            if not isinstance(line, Failed):
+                self.made.append(line)
+            return []
+        ended: list[Span] = []
+        for format_, what in line.begins.items():
+            ended += self._end(format_, what == "file")
+        for format_, what in line.begins.items():
+            self._begin(format_, line.number, new_file=what == "file")
+        self.pieces[line.number] = line
+        self.last = line.number
+        return ended
+
+    def end(self) -> list[Span]:
+        """Nothing follows any more: what is still open ends."""
+        return [span for format_ in self.formats() for span in self._end(format_, new_file=True)]
+
+    def due(self) -> list[Span]:
+        """What has ended, and is not made yet."""
+        return list(self._due)
+
+    def needed_from(self) -> int:
+        """The first piece that something will still be made of."""
+        open_ = [first for (format_, is_slice), (_, first) in self._open.items() if is_slice or format_ not in SLICED]
+        return min([*open_, *(span.first for span in self._due if span.slice or span.format not in SLICED), self.last + 1])
+
+    def formats(self) -> list[str]:
+        """What is being recorded."""
+        return [format_ for format_, is_slice in self._open if not is_slice]
+
+    def began_ms(self, format_: str, *, is_slice: bool) -> int:
+        """When the open slice or file began, on the recording's timeline."""
+        return self.pieces[self._open[format_, is_slice][1]].start_ms
+
+    def slices(self, format_: str, file: int) -> list[Slice]:
+        """The slices of a file, as far as they are made."""
+        found = [made for made in self.made if isinstance(made, Slice) and (made.format, made.file) == (format_, file)]
+        return sorted(found, key=lambda made: made.number)
+
+    def _begin(self, format_: str, piece: int, *, new_file: bool) -> None:
+        kinds = (False, True) if new_file else (True,)
+        for is_slice in kinds:
+            if not is_slice or format_ in SLICED:
+                number = self._counts.get((format_, is_slice), 0)
+                self._counts[format_, is_slice] = number + 1
+                self._open[format_, is_slice] = number, piece
+
+    def _end(self, format_: str, new_file: bool) -> list[Span]:
+        ended = []
+        file = self._open.get((format_, False), (0, 0))[0]
+        for is_slice in (True, False) if new_file else (True,):
+            open_ = self._open.pop((format_, is_slice), None)
+            if open_ is not None:
+                ended.append(Span(format_, is_slice, open_[0], file, open_[1], self.last))
+        self._due += ended
+        return ended
+
+
+class Folder:
+    """A recording's folder, held by this process until `close`. Raises SpoolBusy if another one has it."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise SpoolBusy(f"another process records into {path}") from None
+        self.ledger = Ledger()
+        self._whole_bytes = 0
+        for line, size in read_journal(path):
+            self.ledger.add(line)
+            self._whole_bytes += size
+        self._journal = os.open(path / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.ftruncate(self._journal, self._whole_bytes)
+        os.lseek(self._journal, 0, os.SEEK_END)
+
+    def write(self, line: Line) -> list[Span]:
+        """Add a line to the journal: it is on disk, whatever dies, when this returns (`sync` for power cuts)."""
+        write_all(self._journal, _encode(line) + b"\n")
+        return self.ledger.add(line)
+
+    def sync(self) -> None:
+        """Make the journal and the folder's list of files safe from a power cut."""
+        os.fdatasync(self._journal)
+        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def piece_path(self, number: int) -> Path:
+        """Where a piece lies."""
+        return self.path / f"{number:08}.piece"
+
+    def pieces(self, first: int, last: int) -> Iterator[tuple[PieceLine, bytes]]:
+        """The pieces from one to another, with what is in them; one that was never written is empty."""
+        for number in range(first, last + 1):
+            line = self.ledger.pieces.get(number)
+            if line is not None:
+                try:
+                    yield line, self.piece_path(number).read_bytes()
+                except FileNotFoundError:
+                    yield line, b""
+
+    def forget_pieces(self, already: int) -> int:
+        """Remove the pieces that are needed no more, from number `already` on; returns the first that is kept."""
+        until = self.ledger.needed_from()
+        for number in range(already, until):
+            self.piece_path(number).unlink(missing_ok=True)
+        return until
+
+    def close(self) -> None:
+        """Let another process have it."""
+        os.close(self._journal)
+        os.close(self._lock)
+
+
+def read_journal(path: Path) -> Iterator[tuple[Line, int]]:
+    """The whole lines of a folder's journal, with their sizes; what a crash has cut off is left out."""
+    try:
+        data = (path / JOURNAL).read_bytes()
+    except FileNotFoundError:
+        return
+    for raw in data.splitlines(keepends=True):
+        try:
+            line = _decode(raw)
+        except msgspec.DecodeError:
+            return  # only the last line can be so
+        if raw.endswith(b"\n"):
+            yield line, len(raw)
+
+
+def told(path: Path) -> Iterator[Event]:
+    """What a recording has made, or failed to, as its journal says it."""
+    for line, _ in read_journal(path):
+        if not isinstance(line, PieceLine):
+            yield line
+
+
+def frames(line: PieceLine, data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """The tags of a piece: (kind, time on the recording's timeline, start and end of the payload in `data`)."""
+    position, end = 0, len(data) - TAG_HEADER_BYTES - TAG_TAIL_BYTES
+    start_ms = line.start_ms
+    low = start_ms & 0xFFFFFFFF
+    while position <= end:
+        kind_size, stamp = _header(data, position)
+        size = kind_size & 0xFFFFFF
+        if position + size > end:
+            return
+        start = position + TAG_HEADER_BYTES
+        wire = stamp >> 8 | (stamp & 0xFF) << 24
+        yield kind_size >> 24, start_ms + ((wire - low + 0x80000000 & 0xFFFFFFFF) - 0x80000000), start, start + size
+        position = start + size + TAG_TAIL_BYTES
+
+
+def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
+    """Write all of it. Raises OSError, for a full disk, say."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
