@@ -357,6 +357,25 @@ class Usage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention_days: Annotated[int, msgspec.Meta(ge=31)] = 92
 
 
+class Center(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The live center: transcoding, recording, snapshots, time shift ([docs/center.md](docs/center.md)).
+
+    enabled: whether this node has one.
+    transcode_cores: how many cores renditions may use together, measured while they run and estimated before; those beyond are
+        refused, and their viewers get the source stream. 0: what media workers and everything else leave free, as measured.
+    idle_s: how long a rendition that only viewers want goes on without any: whoever reloads the page, or looks at another
+        quality for a moment, should not wait for an encoder that starts again. Players of HLS ask at least every 15 s.
+    wait_s: how long a viewer waits for a rendition that has to be started; players give up after some 10 s.
+    spool: the folder for files that are being made, and for those that are not uploaded yet. Empty: `spool` in data_dir.
+    """
+
+    enabled: bool = True
+    transcode_cores: NotNegative = 0.0
+    idle_s: NotNegative = 30.0
+    wait_s: NotNegative = 10.0
+    spool: str = ""
+
+
 class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The web console. proxies: addresses of proxies in front of it, whose X-Forwarded-For and X-Forwarded-Proto are believed.
 
@@ -405,6 +424,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dns: Dns = Dns()
     objects: Objects = Objects()
     usage: Usage = Usage()
+    center: Center = Center()
     api: Api = Api()
     console: Console = Console()
 

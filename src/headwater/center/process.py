@@ -195,7 +195,10 @@ async def _run(kind: str, make: Make, output: int) -> None:
     reader = asyncio.StreamReader(limit=LINE_MAX_BYTES)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     transport, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(output, "wb", buffering=0))
-    setup = msgspec.json.decode(await reader.readline(), type=Setup)
+    first = await reader.readline()
+    if not first:
+        return  # not needed any more
+    setup = msgspec.json.decode(first, type=Setup)
     logs.configure(setup.settings.log.format, setup.settings.log.level, process=f"{kind}-{setup.number}")
     process = JobProcess(setup, make, transport, loop)
     beating = loop.create_task(process.beat())

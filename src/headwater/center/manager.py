@@ -1,0 +1,270 @@
+"""Decides which jobs must run: from live streams, plans, viewers' demand, the domains' quotas and the machine's cores.
+
+It knows no clock, no processes and no store: all that is told to it. Its decisions are data, which `center.hosts` carries out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
+
+from headwater.access.demand import Refused
+from headwater.access.plan import ANY, Plan, Rendition
+from headwater.access.presence import StreamPresence
+from headwater.center import costs
+from headwater.center.department import Department, StreamId, Wanted
+from headwater.center.jobs import Source
+
+REFUSED_S = 30.0
+"""How long a refusal stands after it was last asked for: viewers who come meanwhile get the source stream without waiting."""
+
+SETTLED_S = 10.0
+"""A rendition that has run for so long costs what is measured; one that starts is still counted by its estimate."""
+
+RenditionId = tuple[StreamId, str]
+"""A source stream and a template."""
+
+
+class Desired(msgspec.Struct, frozen=True):
+    """A job that must run, of a stream."""
+
+    kind: str
+    wanted: Wanted
+    source: Source
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What must be: jobs by kind and id, and the renditions that are refused."""
+
+    jobs: dict[tuple[str, str], Desired]
+    refused: dict[RenditionId, Refused]
+
+
+class Load(msgspec.Struct, frozen=True):
+    """How busy the machine is. transcode_cores: what the jobs of each stream's renditions use, by stream, as measured.
+
+    free_cores: what is left of the machine beside them; infinite if only `transcode_cores_max` counts.
+    """
+
+    transcode_cores: Mapping[StreamId, float] = {}
+    free_cores: float = float("inf")
+
+
+class _Stream(msgspec.Struct):
+    """A source stream: as announced, the plan when it was published, the jobs that it had last, and when it went."""
+
+    presence: StreamPresence
+    plan: Plan
+    jobs: dict[tuple[str, str], Wanted]
+    gone_at: float | None = None
+
+
+class Manager:
+    """All streams of one node and what is to be done about them.
+
+    departments: by kind of work. cores_max: for renditions, 0 for what the machine has free. idle_s: how long a rendition that
+    only viewers want goes on without any. Times are unix seconds.
+    """
+
+    def __init__(self, departments: Sequence[Department], *, node: str, cores_max: float, idle_s: float) -> None:
+        self._departments = departments
+        self._node = node
+        self._cores_max = cores_max
+        self._idle_s = idle_s
+        self._streams: dict[StreamId, _Stream] = {}
+        self._plans: dict[str, Plan] = {}
+        self._sockets: dict[int, str] = {}
+        self._wants: dict[RenditionId, dict[str, float]] = {}
+        self._unwanted: dict[RenditionId, float] = {}
+        self._granted: dict[RenditionId, float] = {}
+        self._since: dict[RenditionId, float] = {}
+        self._refused: dict[RenditionId, tuple[Refused, float]] = {}
+        self._stale: set[StreamId] = set()
+
+    # what it is told
+
+    def stream_changed(self, stream: StreamId, presence: StreamPresence | None, now: float) -> None:
+        """A stream has been announced, has changed, or is gone. Products, and streams of other nodes, are none of ours."""
+        known = self._streams.get(stream)
+        if presence is None or presence.source or presence.node != self._node:
+            if known is not None and known.gone_at is None:
+                known.gone_at = now
+            return
+        if known is None:
+            self._streams[stream] = _Stream(presence, self.plan(presence.domain), {})
+        else:
+            if known.presence.session != presence.session:
+                known.plan = self.plan(presence.domain)
+            known.presence, known.gone_at = presence, None
+        self._stale.add(stream)
+
+    def plan_changed(self, domain: str, plan: Plan | None) -> None:
+        """A domain's plan is another one now."""
+        if plan is None:
+            self._plans.pop(domain, None)
+        else:
+            self._plans[domain] = plan
+        self._stale.update(stream for stream in self._streams if stream[0] == domain)
+
+    def worker_changed(self, index: int, socket: str | None) -> None:
+        """A media worker of this node listens at this socket, or is gone."""
+        if socket is None:
+            self._sockets.pop(index, None)
+        else:
+            self._sockets[index] = socket
+
+    def want_changed(self, stream: StreamId, template: str, worker: str, now: float, *, wanted: bool) -> None:
+        """A media worker has viewers of a rendition, or has none any more."""
+        rendition = stream, template
+        wants = self._wants.setdefault(rendition, {})
+        if wanted:
+            wants.setdefault(worker, now)
+            self._unwanted.pop(rendition, None)
+        else:
+            wants.pop(worker, None)
+        if not wants:
+            del self._wants[rendition]
+            self._unwanted[rendition] = now
+
+    def again(self, stream: StreamId) -> None:
+        """The departments must be asked about a stream again."""
+        self._stale.add(stream)
+
+    # what it knows
+
+    def plan(self, domain: str) -> Plan:
+        """What a domain's plan says now; an empty one if it has none."""
+        return self._plans.get(domain) or Plan(domain, "", "")
+
+    def stream(self, stream: StreamId) -> StreamPresence | None:
+        """A stream that is live."""
+        known = self._streams.get(stream)
+        return known.presence if known is not None and known.gone_at is None else None
+
+    def streams(self) -> Collection[StreamPresence]:
+        """All streams that are live."""
+        return [known.presence for known in self._streams.values() if known.gone_at is None]
+
+    # what it decides
+
+    def decide(self, now: float, load: Load) -> Decision:
+        """What must be now."""
+        self._grant(now, load)
+        for stream in tuple(self._stale):
+            known = self._streams.get(stream)
+            if known is not None and known.gone_at is None:
+                known.jobs = self._jobs(stream, known)
+        self._stale.clear()
+        jobs: dict[tuple[str, str], Desired] = {}
+        for stream, known in tuple(self._streams.items()):
+            if known.gone_at is not None:
+                gone_s = now - known.gone_at
+                known.jobs = {key: wanted for key, wanted in known.jobs.items() if gone_s < wanted.linger_s}
+                if not known.jobs:
+                    del self._streams[stream]
+                    continue
+            source = self._source(known.presence)
+            for key, wanted in known.jobs.items():
+                jobs[key] = Desired(key[0], wanted, source)
+        return Decision(jobs, {rendition: refused for rendition, (refused, _) in self._refused.items()})
+
+    def _source(self, presence: StreamPresence) -> Source:
+        socket = self._sockets.get(presence.worker, "")
+        return Source(presence.domain, presence.app, presence.stream, presence.session, socket)
+
+    def _jobs(self, stream: StreamId, known: _Stream) -> dict[tuple[str, str], Wanted]:
+        granted = {template: since for (of, template), since in self._granted.items() if of == stream}
+        now = self.plan(stream[0])
+        return {
+            (department.kind, wanted.id): wanted
+            for department in self._departments
+            for wanted in department.wanted(known.presence, now if department.follows_plan else known.plan, granted)
+        }
+
+    # renditions
+
+    def _grant(self, now: float, load: Load) -> None:
+        """Decide anew which renditions may run: those that run go on; of the others, who has waited longest comes first."""
+        demand = self._demand(now)
+        self._since = {rendition: self._since.get(rendition, now) for rendition in demand}
+        for rendition in [rendition for rendition in self._granted if rendition not in demand]:
+            del self._granted[rendition]
+            self._stale.add(rendition[0])
+        running = Counter(rendition[0][0] for rendition in self._granted)
+        used = self._used_cores(now, load)
+        free = self._cores_max - used if self._cores_max else load.free_cores - self._starting_cores(now)
+        refused: dict[RenditionId, tuple[Refused, float]] = {}
+        waiting = sorted(demand.keys() - self._granted.keys(), key=lambda rendition: self._since[rendition])
+        for stream, template in waiting:
+            plan = self.plan(stream[0])
+            cost = self._cost(stream, template)
+            if 0 < plan.renditions_max <= running[stream[0]]:
+                text = f"{stream[0]} has {plan.renditions_max} renditions, and may have no more"
+                refused[stream, template] = Refused("quota", text), now
+            elif cost > free:
+                text = f"it would take {cost:.2f} cores, and {max(free, 0.0):.2f} are free"
+                refused[stream, template] = Refused("cores", text), now
+            else:
+                self._granted[stream, template] = now
+                running[stream[0]] += 1
+                free -= cost
+                self._stale.add(stream)
+        for rendition, (refusal, at) in self._refused.items():
+            if rendition not in demand and now - at < REFUSED_S:
+                refused[rendition] = refusal, at
+        self._refused = refused
+
+    def _demand(self, now: float) -> set[RenditionId]:
+        """The renditions that somebody wants, of streams that are there."""
+        demand: set[RenditionId] = set()
+        for rendition in [rendition for rendition, at in self._unwanted.items() if now - at >= self._idle_s]:
+            del self._unwanted[rendition]
+        for stream, known in self._streams.items():
+            if known.gone_at is not None:
+                # until its publisher is back or its jobs have lingered long enough, everything stays as it is
+                demand.update(rendition for rendition in self._granted if rendition[0] == stream)
+                continue
+            plan = self.plan(stream[0])
+            if not plan.renditions:
+                continue
+            needed: set[str] = set()
+            for department in self._departments:
+                needed.update(department.needs(known.presence, plan if department.follows_plan else known.plan))
+            for template, rendition in renditions_of(plan, stream[1]).items():
+                key = stream, template
+                if self.stream((stream[0], stream[1], f"{stream[2]}_{template}")) is not None:
+                    continue  # somebody publishes under this very name
+                lingers = key in self._granted and key in self._unwanted
+                if not rendition.lazy or template in needed or key in self._wants or lingers:
+                    demand.add(key)
+        return demand
+
+    def _cost(self, stream: StreamId, template: str) -> float:
+        rendition = renditions_of(self.plan(stream[0]), stream[1]).get(template)
+        return costs.cores(rendition, self._streams[stream].presence) if rendition is not None else 0.0
+
+    def _used_cores(self, now: float, load: Load) -> float:
+        """What the renditions that run use: as measured, or as estimated where they have just begun."""
+        used: dict[StreamId, float] = {}
+        fresh: set[StreamId] = set()
+        for (stream, template), at in self._granted.items():
+            used[stream] = used.get(stream, 0.0) + self._cost(stream, template)
+            if now - at < SETTLED_S:
+                fresh.add(stream)
+        for stream, measured in load.transcode_cores.items():
+            if stream in used:
+                used[stream] = max(used[stream], measured) if stream in fresh else measured
+        return sum(used.values())
+
+    def _starting_cores(self, now: float) -> float:
+        """What the renditions that have just begun will use, and the machine's load does not show yet."""
+        return sum(self._cost(stream, template) for (stream, template), at in self._granted.items() if now - at < SETTLED_S)
+
+
+def renditions_of(plan: Plan, app: str) -> dict[str, Rendition]:
+    """The renditions of an app by template: one that names the app beats one for any (reference media-plane 1.2)."""
+    found = {rendition.template: rendition for rendition in plan.renditions if rendition.app == ANY}
+    found.update({rendition.template: rendition for rendition in plan.renditions if rendition.app == app})
+    return found
