@@ -36,6 +36,8 @@ from headwater.access import presence
 from headwater.access.places import Places, PlacesError
 from headwater.access.policy import POLICY_PREFIX
 from headwater.access.presence import STREAM_PREFIX, WORKER_PREFIX
+from headwater.center.config import CenterConfig
+from headwater.cluster.centers import CENTER_PREFIX
 from headwater.cluster.embedded import EmbeddedCluster
 from headwater.cluster.interface import Cluster, Conflict
 from headwater.cluster.metrics import store_families
@@ -51,7 +53,7 @@ from headwater.observe import exposition
 from headwater.observe.machine import MachineLoad
 from headwater.observe.usage import Read, UsageCollector, worker_usage
 from headwater.openapi.http import BoundedHttp
-from headwater.settings import Acme, Listen, Settings, SharedClaims, listen_address
+from headwater.settings import Acme, Listen, Objects, Settings, SharedClaims, listen_address
 from headwater.store.crypto import SecretsError
 from headwater.store.database import Actor, Database, DatabaseUnusableError
 from headwater.supervisor import Supervisor
@@ -72,6 +74,9 @@ SOCKET_PATH_MAX = 90
 
 OWN_FILES = 100
 """Files that a worker has open for itself: listeners, the store, other workers."""
+
+CENTER_DRAIN_S = 30.0
+"""How long the center may take to end its jobs in order: 22 s for what they write, and a margin."""
 
 RESTART_PAUSE_S = 1.0
 """Pause before a background task of the main process that failed is tried again."""
@@ -210,6 +215,15 @@ class Platform:
             self.supervisors.append(dns)
             sources.append(exposition.Source(lambda: exposition.worker_families(dns_socket)))
             await self._ready(cluster, DNS_PREFIX, [dns])
+        if settings.center.enabled:
+            center_socket = str(run_dir / "center.sock")
+            work = CenterConfig(node, settings, str(cluster_socket), center_socket)
+            command = (sys.executable, "-m", "headwater.center")
+            center = Supervisor("center", command, msgspec.json.encode(work) + b"\n", CENTER_DRAIN_S)
+            exits.push_async_callback(center.stop)  # before the workers: recordings are finished while their streams still run
+            self.supervisors.append(center)
+            sources.append(exposition.Source(lambda: exposition.worker_families(center_socket)))
+            await self._ready(cluster, CENTER_PREFIX, [center])
 
         for name, app in (
             ("metrics", exposition.create_app(sources)),
@@ -391,7 +405,7 @@ def _check_free(listen: Listen) -> None:
 def _for_processes(settings: Settings) -> Settings:
     """Without what workers and the DNS have no business with."""
     domains = msgspec.structs.replace(settings.domains, shared_claims=SharedClaims())
-    return msgspec.structs.replace(settings, database="", acme=Acme(), domains=domains)
+    return msgspec.structs.replace(settings, database="", acme=Acme(), objects=Objects(), domains=domains)
 
 
 def _api(services: Services, settings: Settings) -> ASGIApp:

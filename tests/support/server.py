@@ -33,10 +33,11 @@ DEFAULTS = {
     "workers": "1",
     "listen.dns": "",
     "api.limits_scale": "0",
+    "center.enabled": "false",
     "limits.unknown_stream_wait_s": "0.2",
 }
 """Every test makes its own domains, so the account's quota and the limits of the API are lifted; connections left open must not
-hold up the end. Tests say themselves when they want several workers, the DNS process, or a wait for publishers."""
+hold up the end. Tests say themselves when they want several workers, DNS, the live center, or a wait for publishers."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Literal
 import msgspec
 
 WANT_PREFIX = "want/"
-"""Keys `want/<domain>/<app>/<stream>/<template>/<node>/<worker>`, leased, without a value that matters: a worker has viewers of
-the rendition, or some who wait for it. Each worker has a key of its own, so that one cannot take back what another one wants."""
+"""Keys `want/<domain>/<app>/<stream>/<template>/<node>/<worker>`, leased, without a value that matters: a worker has viewers
+of the rendition, or some who wait. Each worker has a key of its own, so that one cannot take back what another one wants."""
 
 REFUSED_PREFIX = "refused/"
 """Keys `refused/<domain>/<app>/<stream>_<template>`, leased, with a `Refused`: viewers get the source stream instead

@@ -13,14 +13,12 @@ class CenterConfig(msgspec.Struct, frozen=True):
     """Everything the center needs. It is started as `python -m headwater.center`.
 
     cluster_socket, internal_socket: Unix sockets of the cluster's store, and on which the center answers (center.server).
-    run_dir: where it notes its job processes, so that the next center finds those that a killed one has left behind.
     """
 
     node: str
     settings: Settings
     cluster_socket: str
     internal_socket: str
-    run_dir: str
 
     @property
     def spool(self) -> Path:

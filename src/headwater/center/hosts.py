@@ -218,7 +218,7 @@ class JobProcess:
         self.pid = process.pid
         self._alive_at = self._looked_at = self._clock()
         note = self._notes / str(process.pid)
-        note.touch()
+        note.write_text(_begun(process.pid))
         log.info("job process started", kind=department.kind, pid=process.pid)
         telling = asyncio.get_running_loop().create_task(self._tell())
         try:
@@ -458,7 +458,8 @@ async def reap_left_behind(folder: Path, within_s: float) -> None:
     """Wait for the job processes of a center that was killed, which end by themselves; kill those that do not."""
     deadline = time.monotonic() + within_s
     for pid in [int(name) for name in os.listdir(folder) if name.isdecimal()]:  # noqa: PTH208 (a few names, once)
-        while _is_ours(pid):
+        begun = (folder / str(pid)).read_text()
+        while begun and _begun(pid) == begun:
             if time.monotonic() >= deadline:
                 log.error("job process left behind is killed", pid=pid)
                 kill_group(pid)
@@ -467,12 +468,13 @@ async def reap_left_behind(folder: Path, within_s: float) -> None:
         (folder / str(pid)).unlink(missing_ok=True)
 
 
-def _is_ours(pid: int) -> bool:
-    """Whether a process id still belongs to a job process: the system gives numbers to others in time."""
+def _begun(pid: int) -> str:
+    """When a process began (proc(5), starttime), which tells it from a later one with its number; "" once it is gone."""
     try:
-        return b"headwater.center" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return False
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
 
 
 def _signal(number: int) -> str:

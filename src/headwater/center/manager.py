@@ -175,7 +175,7 @@ class Manager:
         return Source(presence.domain, presence.app, presence.stream, presence.session, socket)
 
     def _jobs(self, stream: StreamId, known: _Stream) -> dict[tuple[str, str], Wanted]:
-        granted = {template: since for (of, template), since in self._granted.items() if of == stream}
+        granted = {template: self._since[of, template] for of, template in self._granted if of == stream}
         now = self.plan(stream[0])
         return {
             (department.kind, wanted.id): wanted
@@ -188,7 +188,7 @@ class Manager:
     def _grant(self, now: float, load: Load) -> None:
         """Decide anew which renditions may run: those that run go on; of the others, who has waited longest comes first."""
         demand = self._demand(now)
-        self._since = {rendition: self._since.get(rendition, now) for rendition in demand}
+        self._since = {key: self._since.get(key, min(self._wants.get(key, {}).values(), default=now)) for key in demand}
         for rendition in [rendition for rendition in self._granted if rendition not in demand]:
             del self._granted[rendition]
             self._stale.add(rendition[0])
@@ -196,7 +196,7 @@ class Manager:
         used = self._used_cores(now, load)
         free = self._cores_max - used if self._cores_max else load.free_cores - self._starting_cores(now)
         refused: dict[RenditionId, tuple[Refused, float]] = {}
-        waiting = sorted(demand.keys() - self._granted.keys(), key=lambda rendition: self._since[rendition])
+        waiting = sorted(demand - self._granted.keys(), key=lambda key: (self._since[key], key))
         for stream, template in waiting:
             plan = self.plan(stream[0])
             cost = self._cost(stream, template)
@@ -219,12 +219,12 @@ class Manager:
     def _demand(self, now: float) -> set[RenditionId]:
         """The renditions that somebody wants, of streams that are there."""
         demand: set[RenditionId] = set()
-        for rendition in [rendition for rendition, at in self._unwanted.items() if now - at >= self._idle_s]:
-            del self._unwanted[rendition]
+        for key in [key for key, at in self._unwanted.items() if now - at >= self._idle_s]:
+            del self._unwanted[key]
         for stream, known in self._streams.items():
             if known.gone_at is not None:
                 # until its publisher is back or its jobs have lingered long enough, everything stays as it is
-                demand.update(rendition for rendition in self._granted if rendition[0] == stream)
+                demand.update(key for key in self._granted if key[0] == stream)
                 continue
             plan = self.plan(stream[0])
             if not plan.renditions:

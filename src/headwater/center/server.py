@@ -18,7 +18,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from starlette.routing import Route
 
 from headwater.access import plan as plans
 from headwater.access import presence
-from headwater.access.demand import REFUSED_PREFIX, WANT_PREFIX, Refused, refused_key
+from headwater.access.demand import WANT_PREFIX, Refused, refused_key
 from headwater.access.plan import PLAN_PREFIX, Plan
 from headwater.access.presence import STREAM_PREFIX, WORKER_PREFIX, StreamPresence, WorkerPresence
 from headwater.center import metrics
@@ -41,12 +41,14 @@ from headwater.center.department import Center, Department, StreamId
 from headwater.center.hosts import Hosts, reap_left_behind
 from headwater.center.jobs import Setup
 from headwater.center.manager import Load, Manager, RenditionId
+from headwater.center.uploads import Uploads
 from headwater.cluster.centers import CENTER_PREFIX, JOB_PREFIX, CenterPresence, JobPresence
 from headwater.cluster.client import RemoteCluster
 from headwater.cluster.interface import SYNCED, Change, Cluster, ClusterError, Lease
 from headwater.observe.machine import MachineLoad
-from headwater.settings import Acme, Settings, SharedClaims
+from headwater.settings import Acme, Objects, Settings, SharedClaims
 from headwater.store.database import Database
+from headwater.store.objects import ObjectStores
 
 DEPARTMENTS: tuple[Callable[[Center], Department], ...] = ()
 """All departments, in the order of their start."""
@@ -69,29 +71,44 @@ FINISH_S = 22.0
 LEFT_BEHIND_S = 5.0
 """How long jobs of a center that was killed may take to end by themselves: they have lost their standard input already."""
 
+NETWORK_MBPS = 10**9
+"""The network's load is none of the center's business: no machine's is as fast as this."""
+
+PROCESSES = "processes"
+"""The folder in the spool in which job processes are noted: it must outlive this process, and the whole node's."""
+
 log = structlog.get_logger()
 
 
 class CenterServer:
     """The parts of the process, wired; it is the `Center` of its departments."""
 
-    def __init__(self, config: CenterConfig, cluster: Cluster, database: Database, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        config: CenterConfig,
+        cluster: Cluster,
+        database: Database,
+        loop: asyncio.AbstractEventLoop,
+        departments: Sequence[Callable[[Center], Department]] = DEPARTMENTS,
+    ) -> None:
         self.node = config.node
         self.settings = config.settings
         self.database = database
         self.cluster = cluster
         self.spool = config.spool
-        self.departments = [make(self) for make in DEPARTMENTS]
+        self.objects = ObjectStores(config.settings)
+        self.uploads = Uploads(database, self.objects, config.node, at_once=config.settings.objects.uploads_at_once)
+        self.departments = [make(self) for make in departments]
         center = config.settings.center
         self.manager = Manager(self.departments, node=config.node, cores_max=center.transcode_cores, idle_s=center.idle_s)
-        self._notes = Path(config.run_dir)
+        self._notes = self.spool / PROCESSES
         setup = Setup(for_jobs(config.settings), str(self.spool))
         self.hosts = Hosts(self.departments, setup, self._notes)
         self.refused: dict[RenditionId, Refused] = {}
         self.failed: asyncio.Future[None] = loop.create_future()
         self._config = config
         self._loop = loop
-        self._machine = MachineLoad(config.settings.node.capacity_mbps, processors_only=True)
+        self._machine = MachineLoad(NETWORK_MBPS)
         self._free_cores = math.inf
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -130,9 +147,11 @@ class CenterServer:
         self.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._notes.mkdir(mode=0o700, parents=True, exist_ok=True)
         await reap_left_behind(self._notes, LEFT_BEHIND_S)
+        self._exits.push_async_callback(self.uploads.close)
         for department in self.departments:
             await department.start()
             self._exits.push_async_callback(department.close)
+        self.uploads.start()
         self._exits.push_async_callback(self._end_jobs)
         self._lease = await self.cluster.lease(LEASE_S)
         # plans first: a stream's jobs are those of the plan that is known when it is seen
@@ -307,7 +326,7 @@ def job_presences(hosts: Hosts) -> list[JobPresence]:
 def for_jobs(settings: Settings) -> Settings:
     """Without what a job has no business with: a codec that is taken over by hostile bytes must find no keys."""
     domains = msgspec.structs.replace(settings.domains, shared_claims=SharedClaims())
-    return msgspec.structs.replace(settings, database="", acme=Acme(), domains=domains)
+    return msgspec.structs.replace(settings, database="", acme=Acme(), objects=Objects(), domains=domains)
 
 
 def _json(answer: object) -> Response:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from headwater.cluster.centers import Centers
 from headwater.cluster.interface import Cluster
 from headwater.cluster.nodes import NodeList
 from headwater.domains.accounts import AccountService
@@ -61,6 +62,7 @@ class Services:
     cnames: CnameService
     nodes: NodeList
     plans: PlanPublisher
+    centers: Centers
     time_shift: TimeShiftService
     delays: DelayService
 
@@ -106,6 +108,7 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         cnames=cnames,
         nodes=nodes,
         plans=plans,
+        centers=Centers(cluster),
         time_shift=TimeShiftService(database, plans, clock),
         delays=DelayService(database, plans, clock),
         certificates=CertificateService(database, domains.publisher, settings.acme, clock),

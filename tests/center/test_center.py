@@ -1,0 +1,166 @@
+"""The center as a whole: it sees what is live and planned, runs jobs of departments, and says what it does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from headwater.access.demand import WANT_PREFIX, Refused, refused_key, want_key
+from headwater.access.plan import Plan, Rendition, Video, encode, plan_key
+from headwater.access.presence import StreamPresence, stream_key
+from headwater.access.presence import encode as encode_presence
+from headwater.center.config import CenterConfig
+from headwater.center.server import CenterServer
+from headwater.cluster.centers import CenterError, CenterRefusal, Centers
+from headwater.live.stream import LiveStream, StreamKey
+from headwater.settings import Center, Settings
+from headwater.store.database import Database
+from support.fake_department import FakeDepartment
+from support.media_worker import DOMAIN, KEY, Encoder, Worker, running
+from support.wait import eventually
+
+PRODUCT = StreamKey(DOMAIN, "live", "cam_ld")
+
+
+class World:
+    """A media worker and a center with a department of renditions and one of recordings."""
+
+    def __init__(self, folder: Path, worker: Worker, database: Database) -> None:
+        self.worker = worker
+        self.renditions = FakeDepartment("transcode", follows_plan=True)
+        self.renditions.renditions = True
+        self.records = FakeDepartment("record")
+        settings = Settings(data_dir=str(folder), center=Center(transcode_cores=50, idle_s=0.2))
+        self.center = CenterServer(
+            CenterConfig("node", settings, "", str(folder / "center.sock")),
+            worker.cluster,
+            database,
+            asyncio.get_running_loop(),
+            (lambda _: self.renditions, lambda _: self.records),
+        )
+        self.centers = Centers(worker.cluster)
+
+    async def plan(self, *renditions: Rendition, most: int = 0) -> None:
+        plan = Plan(DOMAIN, "1", "cn", renditions_max=most, renditions=renditions)
+        await self.worker.cluster.put(plan_key(DOMAIN), encode(plan))
+
+    async def announce(self, key: StreamKey = KEY) -> None:
+        """The encoder of the hub is no session that the worker would announce by itself."""
+        presence = StreamPresence(*key, "encoder", "push.test", "rtmp://", 1.0, "::1", "::1", "node", 0)
+        await self.worker.cluster.put(stream_key(*key), encode_presence(presence))
+
+    def state(self, kind: str, job: str = "cam") -> str:
+        found = self.center.hosts.jobs.get((kind, job))
+        return "" if found is None else "waiting" if found.state is None else found.state.state
+
+
+@pytest.fixture
+async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parents[1]}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    with tempfile.TemporaryDirectory(prefix="hw-") as name:
+        folder = Path(name)
+        database = await Database.open(folder / "headwater.db")
+        async with contextlib.AsyncExitStack() as exits:
+            exits.push_async_callback(database.close)
+            worker = await exits.enter_async_context(running(folder))
+            world = World(folder, worker, database)
+            await world.center.start()
+            exits.push_async_callback(world.center.stop)
+            yield world
+        assert world.records.closed
+
+
+def _rendition(lazy: bool) -> Rendition:
+    return Rendition("*", "ld", lazy=lazy, video=Video(height=90))
+
+
+async def test_a_live_stream_gets_its_jobs_and_they_are_seen_by_all(world: World) -> None:
+    await world.plan(_rendition(lazy=False))
+    encoder = Encoder(world.worker)
+    encoder.write(60)
+    await world.announce()
+    await eventually(lambda: world.state("transcode") == world.state("record") == "running", "both jobs run", 20)
+    await eventually(lambda: PRODUCT in world.worker.node.hub.streams, "the rendition is live")
+    told = await world.centers.ask("GET", "/jobs")
+    assert [(job["kind"], job["stream"], job["state"]) for job in told] == [
+        ("transcode", "cam", "running"),
+        ("record", "cam", "running"),
+    ]
+    async with asyncio.timeout(10):
+        while len(jobs := await world.centers.jobs()) < 2 or not all(job.frames for job in jobs):
+            await asyncio.sleep(0.05)
+    families = {family["name"]: family for family in await world.centers.ask("GET", "/metrics")}
+    samples = families["headwater_jobs"]["samples"]
+    assert {"labels": {"kind": "transcode", "state": "running"}, "value": 1} in samples
+    with pytest.raises(CenterRefusal) as refused:
+        await world.centers.ask("POST", "/nothing")
+    assert refused.value.status == 404
+    await world.worker.cluster.delete(stream_key(*KEY))
+    await eventually(lambda: not world.center.hosts.jobs, "all jobs have ended")
+    async with asyncio.timeout(10):
+        while await world.centers.jobs():
+            await asyncio.sleep(0.05)
+
+
+async def test_a_rendition_that_is_wanted_appears_and_goes(world: World) -> None:
+    await world.plan(_rendition(lazy=True))
+    encoder = Encoder(world.worker)
+    encoder.write(60)
+    await world.announce()
+    await eventually(lambda: world.state("record") == "running", "the recording runs", 20)
+    assert world.state("transcode") == ""
+    key = want_key(*KEY, "ld", "node", 0)
+    assert key.startswith(WANT_PREFIX)
+    await world.worker.cluster.put(key, b"")
+    await eventually(lambda: PRODUCT in world.worker.node.hub.streams, "the rendition is live", 20)
+    await world.worker.cluster.delete(key)
+    await eventually(lambda: world.state("transcode") == "", "the rendition's job has ended")
+
+
+async def test_a_rendition_over_the_quota_is_refused_for_all_to_see(world: World) -> None:
+    await world.plan(_rendition(lazy=False), Rendition("*", "hd", lazy=False, video=Video(height=90)), most=1)
+    encoder = Encoder(world.worker)
+    encoder.write(60)
+    await world.announce()
+    async with asyncio.timeout(10):
+        while (entry := await world.worker.cluster.get(refused_key(*KEY, "ld"))) is None:
+            await asyncio.sleep(0.01)
+    assert msgspec.json.decode(entry.value, type=Refused).reason == "quota"
+
+
+async def test_a_killed_job_comes_back_and_its_source_notices_nothing(world: World) -> None:
+    await world.plan(_rendition(lazy=False))
+    encoder = Encoder(world.worker)
+    encoder.write(60)
+    await world.announce()
+    product = await _product(world)
+    process = world.center.hosts.process_of(("transcode", "cam"))
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+    await eventually(lambda: product.publisher is None, "the rendition has lost its publisher")
+    encoder.write(30)
+    await eventually(lambda: product.publisher is not None, "the rendition is back", 20)
+    assert world.worker.node.hub.streams[PRODUCT] is product
+    assert encoder.cut_for == ""
+    encoder.write(30)
+    last = world.worker.node.hub.streams[KEY].ring.slice(0)[-1].timestamp_ms
+    await eventually(lambda: product.ring.slice(0)[-1].timestamp_ms == last, "the rendition is in step with its source")
+
+
+async def test_without_a_center_whoever_asks_is_told_so(world: World) -> None:
+    await world.worker.cluster.delete("center/node")
+    with pytest.raises(CenterError, match="no live center is running"):
+        await world.centers.ask("GET", "/jobs")
+
+
+async def _product(world: World) -> LiveStream:
+    await eventually(lambda: PRODUCT in world.worker.node.hub.streams, "the rendition is live", 20)
+    return world.worker.node.hub.streams[PRODUCT]
