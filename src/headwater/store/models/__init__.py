@@ -30,6 +30,7 @@ from headwater.store.models.product import (
 )
 from headwater.store.models.recording import Bucket, RecordIndexFile, RecordLibraryTemplate, RecordTemplate
 from headwater.store.models.shifts import DelayConfig, ShiftConfig, ShiftStream
+from headwater.store.models.snapshots import Snapshot, SnapshotSequence, SnapshotTemplate
 from headwater.store.models.tags import DomainTag
 from headwater.store.models.tokens import OperatorToken
 from headwater.store.models.usage import UsagePoint
@@ -72,6 +73,9 @@ __all__ = [
     "Recording",
     "ShiftConfig",
     "ShiftStream",
+    "Snapshot",
+    "SnapshotSequence",
+    "SnapshotTemplate",
     "StagedFunction",
     "StreamBan",
     "StreamBlock",
