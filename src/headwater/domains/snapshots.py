@@ -1,0 +1,545 @@
+"""Snapshots: which streams are pictured how often, and the pictures that were taken (reference media-plane 4).
+
+The pictures are made by the live center (`center.snapshots`), which notes them down by `note` and `stored` of this module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+from sqlalchemy import delete, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from headwater.access.names import is_name
+from headwater.access.plan import ANY, Snapshots
+from headwater.domains import bindings
+from headwater.domains.errors import error, invalid
+from headwater.domains.object_names import fill, problem
+from headwater.domains.owned import owned_domain
+from headwater.domains.plans import PlanPublisher
+from headwater.store.database import Actor, Database
+from headwater.store.models import Domain, Snapshot, SnapshotSequence, SnapshotTemplate, Upload
+from headwater.store.objects import BucketError, ObjectError, ObjectStores, normal_endpoint
+
+INTERVAL_S: Final = range(5, 3601)
+"""Seconds between two pictures (reference media-plane 4)."""
+TEMPLATES_MAX: Final = 100
+"""Templates of a domain: they travel with its plan to every node. Ours."""
+OVERWRITE_VARIABLES: Final = ("AppName", "StreamName")
+SEQUENCE_VARIABLES: Final = (*OVERWRITE_VARIABLES, "UnixTimestamp", "Sequence")
+NUMBERS: Final = ("UnixTimestamp", "Sequence")
+"""Of these the name of a numbered picture needs at least one."""
+SUFFIXES: Final = (".jpg", ".jpeg")
+"""Only JPEG is made, and nothing should pretend to be something else."""
+CALLBACK_CHARACTERS_MAX: Final = 500
+"""As for the other URLs of callbacks (reference media-plane 4)."""
+SPAN_MAX_S: Final = 86_400
+"""The longest span of one question."""
+KEPT_S: Final = 365 * 86_400
+"""How long it is remembered that a picture was taken. The file itself is its owner's, and stays."""
+DELETED_AT_ONCE: Final = 200
+"""Pictures that one call deletes. Ours: each is a request to the object store."""
+STRIP_MAX: Final = 100
+"""Pictures of a film strip."""
+PURGED_AT_ONCE: Final = 500
+PURGE_INTERVAL_S: Final = 60.0
+
+OWNER_KIND: Final = "snapshot"
+"""Whose uploads these are (`store.models.Upload.owner_kind`)."""
+
+Order = Literal["asc", "desc"]
+
+_log = structlog.get_logger(__name__)
+
+
+class Template(msgspec.Struct, frozen=True):
+    """A snapshot template, as its row (`store.models.SnapshotTemplate`)."""
+
+    domain: str
+    app: str
+    interval_s: int
+    endpoint: str
+    bucket: str
+    overwrite: str
+    sequence: str
+    callback: str
+    created_s: float
+
+
+class TemplatePage(msgspec.Struct, frozen=True):
+    """One page of templates; `total` counts all pages."""
+
+    items: list[Template]
+    total: int
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """A picture that is stored; fields as of its row (`store.models.Snapshot`)."""
+
+    domain: str
+    app: str
+    stream: str
+    created_ms: int
+    is_overlay: bool
+    endpoint: str
+    bucket: str
+    object: str
+    size_bytes: int
+
+
+class TakenPage(msgspec.Struct, frozen=True):
+    """Some pictures. next_s: unix second of the one after them, None if there is none."""
+
+    items: list[Taken]
+    next_s: int | None
+
+
+class Deletion(msgspec.Struct, frozen=True):
+    """What became of the pictures of one time. problem: "" if they are deleted."""
+
+    created_ms: int
+    problem: str
+
+
+class SnapshotService:
+    """Snapshot templates of main streaming domains and what was taken by them. Methods raise DomainError for what they refuse:
+    IllegalOperation for other domains.
+    """
+
+    def __init__(
+        self, database: Database, plans: PlanPublisher, stores: ObjectStores, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._database = database
+        self._plans = plans
+        self._stores = stores
+        self._clock = clock
+
+    # Templates
+
+    async def add(
+        self,
+        account_id: str,
+        name: str,
+        app: str,
+        *,
+        interval_s: int,
+        endpoint: str,
+        bucket: str,
+        overwrite: str = "",
+        sequence: str = "",
+        callback: str = "",
+        actor: Actor,
+    ) -> None:
+        """Take pictures of an app's streams, of all streams for `*`, from their next push on (AddLiveAppSnapshotConfig).
+
+        Raises ConfigAlreadyExists, QuotaExceeded.SnapshotConfig, InvalidOssBucket.NotUsable, MissingOssObject, and Invalid...
+        for a parameter that is wrong.
+        """
+        _check_app(app)
+        endpoint = normal_endpoint(endpoint)
+        _check(interval_s, overwrite, sequence, callback)
+        now_s = self._clock()
+        async with self._database.read() as session:
+            domain = await _main_domain(session, account_id, name)
+        await self._check_bucket(endpoint, bucket)
+        async with self._database.change(account_id, actor, "AddLiveAppSnapshotConfig", f"{domain}/{app}", now_s) as change:
+            session = change.session
+            domain = await _main_domain(session, account_id, name)
+            if await session.get(SnapshotTemplate, (domain, app)) is not None:
+                raise error("ConfigAlreadyExists")
+            count = select(func.count()).select_from(SnapshotTemplate).where(SnapshotTemplate.domain == domain)
+            if (await session.scalar(count) or 0) >= TEMPLATES_MAX:
+                raise error("QuotaExceeded.SnapshotConfig")
+            row = SnapshotTemplate(
+                domain=domain,
+                app=app,
+                interval_s=interval_s,
+                endpoint=endpoint,
+                bucket=bucket,
+                overwrite=overwrite,
+                sequence=sequence,
+                callback=callback,
+                created_s=now_s,
+            )
+            session.add(row)
+            change.after = _template(row)
+        await self._plans.publish([domain])
+
+    async def update(
+        self,
+        account_id: str,
+        name: str,
+        app: str,
+        *,
+        interval_s: int | None = None,
+        endpoint: str | None = None,
+        bucket: str | None = None,
+        overwrite: str | None = None,
+        sequence: str | None = None,
+        callback: str | None = None,
+        actor: Actor,
+    ) -> None:
+        """Change what is given, from the next push on (UpdateLiveAppSnapshotConfig); "" removes a name or the callback.
+
+        Raises as `add` does, and ConfigNotFound.
+        """
+        async with self._database.read() as session:
+            domain = await _main_domain(session, account_id, name)
+            known = await session.get(SnapshotTemplate, (domain, app))
+            if known is None:
+                raise error("ConfigNotFound", "The app has no snapshot template.")
+            before = _template(known)
+        given = {
+            "interval_s": interval_s,
+            "endpoint": None if endpoint is None else normal_endpoint(endpoint),
+            "bucket": bucket,
+            "overwrite": overwrite,
+            "sequence": sequence,
+            "callback": callback,
+        }
+        after = msgspec.structs.replace(before, **{field: value for field, value in given.items() if value is not None})
+        _check(after.interval_s, after.overwrite, after.sequence, after.callback)
+        if (after.endpoint, after.bucket) != (before.endpoint, before.bucket):
+            await self._check_bucket(after.endpoint, after.bucket)
+        async with self._database.change(
+            account_id, actor, "UpdateLiveAppSnapshotConfig", f"{domain}/{app}", self._clock()
+        ) as change:
+            await _main_domain(change.session, account_id, name)
+            row = await change.session.get(SnapshotTemplate, (domain, app))
+            if row is None or _template(row) != before:  # somebody else was faster
+                raise error("ServiceBusy")
+            for field in given:
+                setattr(row, field, getattr(after, field))
+            change.before, change.after = before, after
+        await self._plans.publish([domain])
+
+    async def remove(self, account_id: str, name: str, app: str, *, actor: Actor) -> None:
+        """Take no more pictures of an app's streams from their next push on (DeleteLiveAppSnapshotConfig).
+
+        Raises ConfigNotFound.
+        """
+        async with self._database.change(
+            account_id, actor, "DeleteLiveAppSnapshotConfig", f"{name.lower()}/{app}", self._clock()
+        ) as change:
+            domain = await _main_domain(change.session, account_id, name)
+            row = await change.session.get(SnapshotTemplate, (domain, app))
+            if row is None:
+                raise error("ConfigNotFound", "The app has no snapshot template.")
+            change.before = _template(row)
+            await change.session.delete(row)
+        await self._plans.publish([domain])
+
+    async def templates(
+        self,
+        account_id: str,
+        name: str,
+        *,
+        app: str = "",
+        order: Order = "asc",
+        page_number: int = 1,
+        page_size: int = 10,
+    ) -> TemplatePage:
+        """The templates of a domain by app, only that of one app if it is named (DescribeLiveSnapshotConfig)."""
+        async with self._database.read() as session:
+            domain = await _main_domain(session, account_id, name)
+            where = [SnapshotTemplate.domain == domain, *([SnapshotTemplate.app == app] if app else [])]
+            total = await session.scalar(select(func.count()).select_from(SnapshotTemplate).where(*where)) or 0
+            by_app = SnapshotTemplate.app.desc() if order == "desc" else SnapshotTemplate.app
+            page = select(SnapshotTemplate).where(*where).order_by(by_app)
+            rows = await session.scalars(page.limit(page_size).offset((page_number - 1) * page_size))
+            return TemplatePage([_template(row) for row in rows], total)
+
+    # Pictures
+
+    async def taken(
+        self,
+        account_id: str,
+        name: str,
+        app: str,
+        stream: str,
+        start_s: float,
+        end_s: float,
+        *,
+        limit: int = 10,
+        order: Order = "asc",
+    ) -> TakenPage:
+        """Pictures of a stream that are stored and were taken from start_s to end_s, both included
+        (DescribeLiveStreamSnapshotInfo).
+
+        Whoever goes on with `next_s` (as the start, or for `desc` as the end) misses nothing and gets nothing twice. So a page
+        ends where a second ends: it may be shorter than `limit`, and longer if more was taken in a single second.
+        Raises InvalidEndTime.Mismatch, InvalidTimeSpan (longer than a day).
+        """
+        if end_s <= start_s:
+            raise error("InvalidEndTime.Mismatch")
+        if end_s - start_s > SPAN_MAX_S:
+            raise error("InvalidTimeSpan")
+        async with self._database.read() as session:
+            domain = await _main_domain(session, account_id, name)
+            found = (
+                select(Snapshot)
+                .where(*_of_stream(domain, app, stream), Snapshot.state == "stored")
+                .where(Snapshot.created_ms >= int(start_s) * 1000, Snapshot.created_ms < (int(end_s) + 1) * 1000)
+            )
+            direction = (Snapshot.created_ms, Snapshot.id)
+            if order == "desc":
+                direction = (Snapshot.created_ms.desc(), Snapshot.id.desc())
+            rows = list(await session.scalars(found.order_by(*direction).limit(limit + 1)))
+            if len(rows) <= limit:
+                return TakenPage([_taken(row) for row in rows], None)
+            next_s = rows[limit].created_ms // 1000
+            whole = [row for row in rows if row.created_ms // 1000 != next_s]
+            if whole:
+                return TakenPage([_taken(row) for row in whole], next_s)
+            begin_ms = next_s * 1000
+            same = found.where(Snapshot.created_ms >= begin_ms, Snapshot.created_ms < begin_ms + 1000)
+            rows = list(await session.scalars(same.order_by(*direction)))
+            beyond = Snapshot.created_ms >= begin_ms + 1000 if order == "asc" else Snapshot.created_ms < begin_ms
+            after = await session.scalar(found.where(beyond).order_by(*direction).limit(1))
+            return TakenPage([_taken(row) for row in rows], None if after is None else after.created_ms // 1000)
+
+    async def strip(self, account_id: str, name: str, app: str, stream: str, *, count: int = 12) -> list[Taken]:
+        """The newest pictures of a stream, oldest first: the numbered ones, or else the one that is always overwritten."""
+        async with self._database.read() as session:
+            domain = await _main_domain(session, account_id, name)
+            newest = (
+                select(Snapshot)
+                .where(*_of_stream(domain, app, stream), Snapshot.state == "stored")
+                .order_by(Snapshot.created_ms.desc(), Snapshot.id.desc())
+                .limit(2 * min(count, STRIP_MAX))
+            )
+            rows = [_taken(row) for row in await session.scalars(newest)]
+        chosen = [item for item in rows if not item.is_overlay] or rows
+        return chosen[: min(count, STRIP_MAX)][::-1]
+
+    async def picture(self, account_id: str, name: str, app: str, stream: str, created_ms: int) -> bytes:
+        """The JPEG of a picture that was taken then. Raises InvalidSnapshot.NotFound, Snapshot.NotReadable."""
+        async with self._database.read() as session:
+            domain = await _main_domain(session, account_id, name)
+            of_time = (*_of_stream(domain, app, stream), Snapshot.created_ms == created_ms, Snapshot.state == "stored")
+            row = await session.scalar(select(Snapshot).where(*of_time).order_by(Snapshot.is_overlay).limit(1))
+        if row is None:
+            raise error("InvalidSnapshot.NotFound")
+        try:
+            return await self._stores.get(row.endpoint, row.bucket, row.object)
+        except ObjectError as fault:
+            raise error("Snapshot.NotReadable", f"{fault}.") from None
+
+    async def delete(
+        self,
+        account_id: str,
+        name: str,
+        app: str,
+        stream: str,
+        created_ms: Sequence[int],
+        *,
+        files: bool,
+        actor: Actor,
+    ) -> list[Deletion]:
+        """Forget pictures by the times at which they were taken, and with `files` remove their files (DeleteSnapshotFiles).
+
+        A picture whose file cannot be removed is not forgotten. Raises InvalidCreateTimestampList for too many.
+        """
+        times = list(dict.fromkeys(created_ms))
+        if not 1 <= len(times) <= DELETED_AT_ONCE:
+            raise invalid("CreateTimestampList")
+        async with self._database.read() as session:
+            domain = await _main_domain(session, account_id, name)
+            chosen = select(Snapshot).where(*_of_stream(domain, app, stream), Snapshot.created_ms.in_(times))
+            rows = list(await session.scalars(chosen))
+        problems = dict.fromkeys(times, "FileNotFound") | {row.created_ms: "" for row in rows}
+        if files:
+            for row in rows:
+                try:
+                    await self._stores.delete(row.endpoint, row.bucket, row.object)
+                except ObjectError as fault:
+                    problems[row.created_ms] = str(fault)
+        gone = [row for row in rows if not problems[row.created_ms]]
+        object_ = f"{domain}/{app}/{stream}"
+        async with self._database.change(account_id, actor, "DeleteSnapshotFiles", object_, self._clock()) as change:
+            await _main_domain(change.session, account_id, name)
+            change.before = {"objects": [row.object for row in gone], "files": files}
+            await change.session.execute(delete(Snapshot).where(Snapshot.id.in_([row.id for row in gone])))
+            paths = await drop_uploads(change.session, [row.id for row in gone])
+        await remove_files(paths)
+        return [Deletion(time_ms, problems[time_ms]) for time_ms in times]
+
+    # What runs beside
+
+    async def run_purge(self) -> None:
+        """Forget what is a year old, a little at a time, until cancelled."""
+        while True:
+            await self.purge()
+            await asyncio.sleep(PURGE_INTERVAL_S)
+
+    async def purge(self) -> int:
+        """Forget some of the pictures, and of the streams' numbers, that are a year old; returns how many."""
+        oldest_s = self._clock() - KEPT_S
+        async with self._database.write() as session:
+            old = select(Snapshot.id).where(Snapshot.created_ms < oldest_s * 1000).limit(PURGED_AT_ONCE)
+            ids = list(await session.scalars(old))
+            if ids:
+                await session.execute(delete(Snapshot).where(Snapshot.id.in_(ids)))
+            unused = select(SnapshotSequence).where(SnapshotSequence.last_s < oldest_s).limit(PURGED_AT_ONCE)
+            sequences = list(await session.scalars(unused))
+            for row in sequences:
+                await session.delete(row)
+        return len(ids) + len(sequences)
+
+    async def _check_bucket(self, endpoint: str, bucket: str) -> None:
+        try:
+            await self._stores.check(endpoint, bucket)
+        except BucketError as fault:
+            raise error("InvalidOssBucket.NotUsable", f"{fault}.") from None
+
+
+# For the live center
+
+
+class Written(msgspec.Struct, frozen=True):
+    """An object that a picture becomes. id: of its row. replaced: local files of pictures that nobody will store any more."""
+
+    id: int
+    object: str
+    is_overlay: bool
+    replaced: list[Path]
+
+
+async def note(
+    session: AsyncSession,
+    domain: str,
+    app: str,
+    stream: str,
+    created_ms: int,
+    size_bytes: int,
+    *,
+    endpoint: str,
+    bucket: str,
+    overwrite: str,
+    sequence: str,
+) -> list[Written]:
+    """Write down that a picture was taken; it waits to be stored under one or two names. Nothing if the domain is gone.
+
+    An object has one row: whatever stood for it before, this picture takes its place, and its place in the queue of uploads.
+    """
+    if await session.get(Domain, domain) is None:
+        return []
+    values = {"AppName": app, "StreamName": stream, "UnixTimestamp": str(created_ms // 1000)}
+    names: list[tuple[str, bool]] = []
+    if overwrite:
+        names.append((fill(overwrite, values), True))
+    if sequence:
+        counter = await session.get(SnapshotSequence, (domain, app, stream))
+        if counter is None:
+            counter = SnapshotSequence(domain=domain, app=app, stream=stream, taken=0, last_s=0)
+            session.add(counter)
+        counter.taken += 1
+        counter.last_s = created_ms / 1000
+        names.append((fill(sequence, values | {"Sequence": str(counter.taken)}), False))
+    written = []
+    for object_, is_overlay in names:
+        place = (Snapshot.domain == domain, Snapshot.endpoint == endpoint, Snapshot.bucket == bucket)
+        row = await session.scalar(select(Snapshot).where(*place, Snapshot.object == object_))
+        replaced: list[Path] = []
+        if row is None:
+            row = Snapshot(domain=domain, endpoint=endpoint, bucket=bucket, object=object_)
+            session.add(row)
+        else:
+            replaced = await drop_uploads(session, [row.id])
+        row.app, row.stream, row.created_ms, row.is_overlay = app, stream, created_ms, is_overlay
+        row.size_bytes, row.state = size_bytes, "waiting"
+        await session.flush()
+        written.append(Written(row.id, object_, is_overlay, replaced))
+    return written
+
+
+async def drop_uploads(session: AsyncSession, ids: Sequence[int]) -> list[Path]:
+    """Take pictures out of the queue of uploads; returns their local files, to be removed once this is committed."""
+    if not ids:
+        return []
+    queued = select(Upload).where(Upload.owner_kind == OWNER_KIND, Upload.owner_id.in_(ids), Upload.state != "stored")
+    uploads = list(await session.scalars(queued))
+    for upload in uploads:
+        await session.delete(upload)
+    return [Path(upload.path) for upload in uploads]
+
+
+async def remove_files(paths: Sequence[Path]) -> None:
+    """Remove files of this node; those of other nodes are not here, and are removed by the center that made them."""
+    for path in paths:
+        await asyncio.to_thread(path.unlink, missing_ok=True)
+
+
+async def plan_part(session: AsyncSession, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """`snapshots` of the plans of these domains."""
+    found: dict[str, list[Snapshots]] = {}
+    rows = select(SnapshotTemplate).where(SnapshotTemplate.domain.in_(names))
+    for row in await session.scalars(rows.order_by(SnapshotTemplate.domain, SnapshotTemplate.app)):
+        found.setdefault(row.domain, []).append(
+            Snapshots(row.app, row.interval_s, row.endpoint, row.bucket, row.overwrite, row.sequence)
+        )
+    return {name: {"snapshots": tuple(templates)} for name, templates in found.items()}
+
+
+async def _main_domain(session: AsyncSession, account_id: str, name: str) -> str:
+    domain = await owned_domain(session, account_id, name)
+    if domain.type != "liveVideo":
+        raise error("IllegalOperation")
+    await bindings.check_main(session, domain.name)
+    return domain.name
+
+
+def _check_app(app: str) -> None:
+    if app != ANY and not is_name(app):
+        raise invalid("AppName")
+
+
+def _check(interval_s: int, overwrite: str, sequence: str, callback: str) -> None:
+    if interval_s not in INTERVAL_S:
+        raise invalid("TimeInterval")
+    for template, variables, one_of, code in (
+        (overwrite, OVERWRITE_VARIABLES, (), "InvalidOverwriteOssObject.Malformed"),
+        (sequence, SEQUENCE_VARIABLES, NUMBERS, "InvalidSequenceOssObject.Malformed"),
+    ):
+        if not template:
+            continue
+        wrong = problem(template, variables, one_of)
+        if not wrong and not template.lower().endswith(SUFFIXES):
+            wrong = "It must end in .jpg, for JPEG is what it will be."
+        if wrong:
+            raise error(code, wrong)
+    if not overwrite and not sequence:
+        raise error("MissingOssObject")
+    if callback and not _is_url(callback):
+        raise error(
+            "InvalidCallback.Malformed", f"It must be an HTTP or HTTPS URL of at most {CALLBACK_CHARACTERS_MAX} characters."
+        )
+
+
+def _is_url(text: str) -> bool:
+    """Whether this can be the URL of a callback; that it is no address of a private network is seen when it is called."""
+    try:
+        parts = urlsplit(text)
+        named = parts.scheme.lower() in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return named and len(text) <= CALLBACK_CHARACTERS_MAX and text.isascii() and text.isprintable() and " " not in text
+
+
+def _template(row: SnapshotTemplate) -> Template:
+    return msgspec.convert(row, Template, from_attributes=True)
+
+
+def _taken(row: Snapshot) -> Taken:
+    return msgspec.convert(row, Taken, from_attributes=True)
+
+
+def _of_stream(domain: str, app: str, stream: str) -> tuple[Any, ...]:
+    return Snapshot.domain == domain, Snapshot.app == app, Snapshot.stream == stream
