@@ -28,6 +28,8 @@ from headwater.store.models import (
     MasterChange,
     MultiStreamDomain,
     PlayMapping,
+    Snapshot,
+    SnapshotTemplate,
     StreamBan,
 )
 
@@ -91,7 +93,7 @@ class BindingService:
         """Make a streaming domain a sub-streaming domain of another one (AddLiveDomainPlayMapping).
 
         From then on it plays the streams of its main domain. Who may view them is still its own business; what it had of
-        its own about streams is deleted: ingest domains' bindings, delays, delayed streams,
+        its own about streams is deleted: ingest domains' bindings, delays, delayed streams, snapshots,
         `headwater_live`, dual streams, forbidden streams.
         Both are in one live center (ours: media of the main domain is processed there, whichever domain plays it). Raises
         InvalidParam (no two streaming domains, or one that has sub-streaming domains or is one), DomainRegionMismatch,
@@ -116,6 +118,8 @@ class BindingService:
             for void in (
                 delete(DomainMapping).where(DomainMapping.pull_domain == sub.name),
                 delete(DomainDelay).where(DomainDelay.domain == sub.name),
+                delete(SnapshotTemplate).where(SnapshotTemplate.domain == sub.name),
+                delete(Snapshot).where(Snapshot.domain == sub.name),
                 delete(DelayConfig).where(DelayConfig.domain == sub.name),
                 delete(DomainFunction).where(DomainFunction.domain == sub.name, DomainFunction.function.in_(MAIN_ONLY)),
                 delete(StreamBan).where(StreamBan.domain == sub.name),

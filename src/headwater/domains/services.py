@@ -24,6 +24,7 @@ from headwater.domains.ownership import OwnershipService
 from headwater.domains.plans import PlanPublisher
 from headwater.domains.quota import QuotaService
 from headwater.domains.service import DomainService
+from headwater.domains.snapshots import SnapshotService
 from headwater.domains.staging import StagingService
 from headwater.domains.streams import StreamService
 from headwater.domains.tags import TagService
@@ -34,6 +35,7 @@ from headwater.domains.usage import UsageService
 from headwater.domains.users import UserService
 from headwater.settings import Settings
 from headwater.store.database import Database
+from headwater.store.objects import ObjectStores
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Services:
     centers: Centers
     time_shift: TimeShiftService
     delays: DelayService
+    snapshots: SnapshotService
 
 
 def build(database: Database, cluster: Cluster, settings: Settings, clock: Callable[[], float] = time.time) -> Services:
@@ -86,6 +89,7 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         clock=clock,
     )
     plans = PlanPublisher(database, cluster)
+    stores = ObjectStores(settings)
     return Services(
         accounts=AccountService(database, clock),
         domains=domains,
@@ -111,5 +115,6 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         centers=Centers(cluster),
         time_shift=TimeShiftService(database, plans, clock),
         delays=DelayService(database, plans, clock),
+        snapshots=SnapshotService(database, plans, stores, clock),
         certificates=CertificateService(database, domains.publisher, settings.acme, clock),
     )

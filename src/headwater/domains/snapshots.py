@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -23,10 +23,12 @@ from headwater.domains import bindings
 from headwater.domains.errors import error, invalid
 from headwater.domains.object_names import fill, problem
 from headwater.domains.owned import owned_domain
-from headwater.domains.plans import PlanPublisher
 from headwater.store.database import Actor, Database
 from headwater.store.models import Domain, Snapshot, SnapshotSequence, SnapshotTemplate, Upload
 from headwater.store.objects import BucketError, ObjectError, ObjectStores, normal_endpoint
+
+if TYPE_CHECKING:  # it imports `plan_part`
+    from headwater.domains.plans import PlanPublisher
 
 INTERVAL_S: Final = range(5, 3601)
 """Seconds between two pictures (reference media-plane 4)."""

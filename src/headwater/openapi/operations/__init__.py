@@ -1,6 +1,17 @@
 """The operations that work: one function each, one module for each family. Importing this package registers all of them."""
 
-from headwater.openapi.operations import blocks, certificates, configs, domains, multi_stream, streams, tags, time_shift, usage
+from headwater.openapi.operations import (
+    blocks,
+    certificates,
+    configs,
+    domains,
+    multi_stream,
+    snapshots,
+    streams,
+    tags,
+    time_shift,
+    usage,
+)
 from headwater.openapi.registry import OPERATIONS
 
 __all__ = [
@@ -10,6 +21,7 @@ __all__ = [
     "configs",
     "domains",
     "multi_stream",
+    "snapshots",
     "streams",
     "tags",
     "time_shift",
