@@ -15,16 +15,20 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class SnapshotSpec(msgspec.Struct, frozen=True):
-    """A job: a picture every interval_s seconds into the folder `spool`, told of with the place where it goes."""
+    """A job: a picture every interval_s seconds, told of with the place where it goes."""
 
     interval_s: float
-    spool: str
     place: Place
 
 
-class Taken(msgspec.Struct, frozen=True):
-    """A picture lies in the spool. path: of the file. created_ms: unix milliseconds of its key frame's arrival."""
+class PictureTaken(msgspec.Struct, frozen=True):
+    """A picture lies in the spool. path: of the file. created_ms: unix milliseconds at which its key frame came."""
 
+    domain: str
+    app: str
+    stream: str
     path: str
     created_ms: int
+    size_bytes: int
+    sha256: str
     place: Place
