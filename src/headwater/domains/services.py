@@ -13,6 +13,7 @@ from headwater.domains.accounts import AccountService
 from headwater.domains.audit import AuditService
 from headwater.domains.bindings import BindingService
 from headwater.domains.blocks import BlockService
+from headwater.domains.buckets import Buckets
 from headwater.domains.certificates import CertificateService
 from headwater.domains.claims import ClaimService
 from headwater.domains.cnames import CnameService
@@ -90,6 +91,7 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
     )
     plans = PlanPublisher(database, cluster)
     stores = ObjectStores(settings)
+    buckets = Buckets(stores)
     return Services(
         accounts=AccountService(database, clock),
         domains=domains,
@@ -115,6 +117,6 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         centers=Centers(cluster),
         time_shift=TimeShiftService(database, plans, clock),
         delays=DelayService(database, plans, clock),
-        snapshots=SnapshotService(database, plans, stores, clock),
+        snapshots=SnapshotService(database, plans, stores, buckets, clock),
         certificates=CertificateService(database, domains.publisher, settings.acme, clock),
     )

@@ -20,12 +20,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from headwater.access.names import is_name
 from headwater.access.plan import ANY, Snapshots
 from headwater.domains import bindings
-from headwater.domains.errors import error, invalid
+from headwater.domains.buckets import Buckets
+from headwater.domains.errors import error, invalid, missing
 from headwater.domains.object_names import fill, problem
 from headwater.domains.owned import owned_domain
 from headwater.store.database import Actor, Database
 from headwater.store.models import Domain, Snapshot, SnapshotSequence, SnapshotTemplate, Upload
-from headwater.store.objects import BucketError, ObjectError, ObjectStores, normal_endpoint
+from headwater.store.objects import ObjectError, ObjectStores, check_key
 
 if TYPE_CHECKING:  # it imports `plan_part`
     from headwater.domains.plans import PlanPublisher
@@ -116,11 +117,17 @@ class SnapshotService:
     """
 
     def __init__(
-        self, database: Database, plans: PlanPublisher, stores: ObjectStores, clock: Callable[[], float] = time.time
+        self,
+        database: Database,
+        plans: PlanPublisher,
+        stores: ObjectStores,
+        buckets: Buckets,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
         self._plans = plans
         self._stores = stores
+        self._buckets = buckets
         self._clock = clock
 
     # Templates
@@ -145,12 +152,11 @@ class SnapshotService:
         for a parameter that is wrong.
         """
         _check_app(app)
-        endpoint = normal_endpoint(endpoint)
         _check(interval_s, overwrite, sequence, callback)
         now_s = self._clock()
         async with self._database.read() as session:
             domain = await _main_domain(session, account_id, name)
-        await self._check_bucket(endpoint, bucket)
+        endpoint = await self._buckets.check(endpoint, bucket)
         async with self._database.change(account_id, actor, "AddLiveAppSnapshotConfig", f"{domain}/{app}", now_s) as change:
             session = change.session
             domain = await _main_domain(session, account_id, name)
@@ -159,6 +165,7 @@ class SnapshotService:
             count = select(func.count()).select_from(SnapshotTemplate).where(SnapshotTemplate.domain == domain)
             if (await session.scalar(count) or 0) >= TEMPLATES_MAX:
                 raise error("QuotaExceeded.SnapshotConfig")
+            await self._buckets.claim(session, account_id, endpoint, bucket, now_s)
             row = SnapshotTemplate(
                 domain=domain,
                 app=app,
@@ -192,6 +199,7 @@ class SnapshotService:
 
         Raises as `add` does, and ConfigNotFound.
         """
+        now_s = self._clock()
         async with self._database.read() as session:
             domain = await _main_domain(session, account_id, name)
             known = await session.get(SnapshotTemplate, (domain, app))
@@ -200,7 +208,7 @@ class SnapshotService:
             before = _template(known)
         given = {
             "interval_s": interval_s,
-            "endpoint": None if endpoint is None else normal_endpoint(endpoint),
+            "endpoint": endpoint,
             "bucket": bucket,
             "overwrite": overwrite,
             "sequence": sequence,
@@ -208,15 +216,14 @@ class SnapshotService:
         }
         after = msgspec.structs.replace(before, **{field: value for field, value in given.items() if value is not None})
         _check(after.interval_s, after.overwrite, after.sequence, after.callback)
-        if (after.endpoint, after.bucket) != (before.endpoint, before.bucket):
-            await self._check_bucket(after.endpoint, after.bucket)
-        async with self._database.change(
-            account_id, actor, "UpdateLiveAppSnapshotConfig", f"{domain}/{app}", self._clock()
-        ) as change:
+        if endpoint is not None or bucket is not None:
+            after = msgspec.structs.replace(after, endpoint=await self._buckets.check(after.endpoint, after.bucket))
+        async with self._database.change(account_id, actor, "UpdateLiveAppSnapshotConfig", f"{domain}/{app}", now_s) as change:
             await _main_domain(change.session, account_id, name)
             row = await change.session.get(SnapshotTemplate, (domain, app))
             if row is None or _template(row) != before:  # somebody else was faster
                 raise error("ServiceBusy")
+            await self._buckets.claim(change.session, account_id, after.endpoint, after.bucket, now_s)
             for field in given:
                 setattr(row, field, getattr(after, field))
             change.before, change.after = before, after
@@ -290,9 +297,8 @@ class SnapshotService:
                 .where(*_of_stream(domain, app, stream), Snapshot.state == "stored")
                 .where(Snapshot.created_ms >= int(start_s) * 1000, Snapshot.created_ms < (int(end_s) + 1) * 1000)
             )
-            direction = (Snapshot.created_ms, Snapshot.id)
-            if order == "desc":
-                direction = (Snapshot.created_ms.desc(), Snapshot.id.desc())
+            columns = (Snapshot.created_ms, Snapshot.id)
+            direction = [column.desc() if order == "desc" else column.asc() for column in columns]
             rows = list(await session.scalars(found.order_by(*direction).limit(limit + 1)))
             if len(rows) <= limit:
                 return TakenPage([_taken(row) for row in rows], None)
@@ -395,12 +401,6 @@ class SnapshotService:
                 await session.delete(row)
         return len(ids) + len(sequences)
 
-    async def _check_bucket(self, endpoint: str, bucket: str) -> None:
-        try:
-            await self._stores.check(endpoint, bucket)
-        except BucketError as fault:
-            raise error("InvalidOssBucket.NotUsable", f"{fault}.") from None
-
 
 # For the live center
 
@@ -430,6 +430,7 @@ async def note(
     """Write down that a picture was taken; it waits to be stored under one or two names. Nothing if the domain is gone.
 
     An object has one row: whatever stood for it before, this picture takes its place, and its place in the queue of uploads.
+    A name that is too long with the names of app and stream in it is left out.
     """
     if await session.get(Domain, domain) is None:
         return []
@@ -447,6 +448,11 @@ async def note(
         names.append((fill(sequence, values | {"Sequence": str(counter.taken)}), False))
     written = []
     for object_, is_overlay in names:
+        try:
+            check_key(object_)
+        except ObjectError as fault:
+            _log.warning("snapshot_name_unusable", domain=domain, app=app, stream=stream, name=object_, reason=str(fault))
+            continue
         place = (Snapshot.domain == domain, Snapshot.endpoint == endpoint, Snapshot.bucket == bucket)
         row = await session.scalar(select(Snapshot).where(*place, Snapshot.object == object_))
         replaced: list[Path] = []
@@ -460,6 +466,13 @@ async def note(
         await session.flush()
         written.append(Written(row.id, object_, is_overlay, replaced))
     return written
+
+
+async def stored(session: AsyncSession, snapshot: int) -> None:
+    """A picture's file is in its store (the handler of `center.uploads` for OWNER_KIND)."""
+    row = await session.get(Snapshot, snapshot)
+    if row is not None:
+        row.state = "stored"
 
 
 async def drop_uploads(session: AsyncSession, ids: Sequence[int]) -> list[Path]:
@@ -506,23 +519,23 @@ def _check_app(app: str) -> None:
 def _check(interval_s: int, overwrite: str, sequence: str, callback: str) -> None:
     if interval_s not in INTERVAL_S:
         raise invalid("TimeInterval")
-    for template, variables, one_of, code in (
-        (overwrite, OVERWRITE_VARIABLES, (), "InvalidOverwriteOssObject.Malformed"),
-        (sequence, SEQUENCE_VARIABLES, NUMBERS, "InvalidSequenceOssObject.Malformed"),
-    ):
-        if not template:
-            continue
-        wrong = problem(template, variables, one_of)
-        if not wrong and not template.lower().endswith(SUFFIXES):
-            wrong = "It must end in .jpg, for JPEG is what it will be."
-        if wrong:
-            raise error(code, wrong)
+    if wrong := overwrite and _wrong_name(overwrite, OVERWRITE_VARIABLES):
+        raise error("InvalidOverwriteOssObject.Malformed", wrong)
+    if wrong := sequence and _wrong_name(sequence, SEQUENCE_VARIABLES, NUMBERS):
+        raise error("InvalidSequenceOssObject.Malformed", wrong)
     if not overwrite and not sequence:
-        raise error("MissingOssObject")
+        raise missing("OverwriteOssObject", "Without it, SequenceOssObject is.")
     if callback and not _is_url(callback):
         raise error(
             "InvalidCallback.Malformed", f"It must be an HTTP or HTTPS URL of at most {CALLBACK_CHARACTERS_MAX} characters."
         )
+
+
+def _wrong_name(template: str, variables: Sequence[str], one_of: Sequence[str] = ()) -> str:
+    wrong = problem(template, variables, one_of)
+    if not wrong and not template.lower().endswith(SUFFIXES):
+        wrong = "It must end in .jpg, for JPEG is what it will be."
+    return wrong
 
 
 def _is_url(text: str) -> bool:

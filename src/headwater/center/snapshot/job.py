@@ -87,6 +87,7 @@ class SnapshotJob:
     async def _go_on(self) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time()
+        self._state = JobState("running", detail="waits for a key frame")
         while True:
             interval_s = self._spec.interval_s
             # the first picture is the first that can be had; after it one for each interval that begins

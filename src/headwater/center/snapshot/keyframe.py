@@ -16,8 +16,8 @@ from headwater.media.codecs import classify
 from headwater.media.flv import FILE_HEADER
 from headwater.media.tag import VIDEO, Flags
 
-HEAD_BYTES_MAX = 4096
-"""The worker's answer has a hundred."""
+READ_BYTES = 256 * 1024
+"""What is read ahead: more than most key frames have, so that each is there after one or two wake-ups."""
 
 _TAG_HEADER_BYTES, _TAG_END_BYTES = 11, 4
 
@@ -43,7 +43,7 @@ async def newest(source: Source, *, but_ms: int | None = None) -> KeyFrame:
 
     Waits as long as it takes: put a time-out around it. Raises NoStreamError, and OSError if the worker cannot be reached.
     """
-    reader, writer = await asyncio.open_unix_connection(source.socket, limit=HEAD_BYTES_MAX)
+    reader, writer = await asyncio.open_unix_connection(source.socket, limit=READ_BYTES)
     try:
         names = "/".join(quote(name, safe="") for name in (source.domain, source.app, source.stream))
         writer.write(f"GET /relay/{names} HTTP/1.1\r\nHost: center\r\n\r\n".encode())
