@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from headwater.store.database import Database
-from support.domain_world import ACTOR, World
+from support.domain_world import ACTOR, SETTINGS, World
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -18,7 +19,7 @@ async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator
     else:
         url = request.getfixturevalue("postgres").emptied()
         database = await Database.open(url, key_file=tmp_path / "secret.key")
-    world = World(database)
+    world = World(database, msgspec.structs.replace(SETTINGS, data_dir=str(tmp_path)))
     world.account = (await world.accounts.create("owner", actor=ACTOR)).account_id
     world.stranger = (await world.accounts.create("stranger", actor=ACTOR)).account_id
     yield world

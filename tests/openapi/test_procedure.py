@@ -15,6 +15,7 @@ import pytest
 from headwater.access import policy as policies
 from headwater.access import presence
 from headwater.access.presence import PROMOTE_SUBJECT, Promote, StreamPresence, UpstreamPresence
+from headwater.domains import snapshots
 from headwater.domains.rules import format_time
 from support.api_clients import CLIENTS, REGION, Caller, Refusal, tea
 from support.api_server import ApiServer
@@ -475,6 +476,82 @@ def test_time_shift_and_delayed_streams_are_set_read_and_removed(call: Caller, n
     )
     call("DeleteLiveDelayConfig", **rule)
     assert call("ListLiveDelayConfig", Domain=play)["Total"] == 0
+
+
+def test_snapshot_templates_are_set_changed_read_and_removed(call: Caller, names: tuple[str, str]) -> None:
+    push, play = names
+    add_pair(call, push, play)
+    app = {"DomainName": play, "AppName": "live"}
+    bucket = {"OssEndpoint": "oss-cn-shanghai.aliyuncs.com", "OssBucket": f"pictures-{secrets.token_hex(4)}"}
+    call(
+        "AddLiveAppSnapshotConfig",
+        **app,
+        **bucket,
+        TimeInterval=5,
+        OverwriteOssObject="{AppName}/{StreamName}.jpg",
+        SequenceOssObject="snapshot/{AppName}/{StreamName}/{UnixTimestamp}.jpg",
+        Callback="https://learn.aliyundoc.com",
+    )
+    again = {**app, **bucket, "TimeInterval": 5, "OverwriteOssObject": "x.jpg"}
+    assert refusal(call, "AddLiveAppSnapshotConfig", **again) == ("ConfigAlreadyExists", 400)
+    call("UpdateLiveAppSnapshotConfig", **app, TimeInterval=3600, OverwriteOssObject="-", Callback="-")
+    found = call("DescribeLiveSnapshotConfig", DomainName=play, PageSize=5)
+    assert {name: found[name] for name in ("Order", "PageNum", "PageSize", "TotalNum", "TotalPage")} == {
+        **{"Order": "asc", "PageNum": 1, "PageSize": 5, "TotalNum": 1, "TotalPage": 1},
+    }
+    [template] = found["LiveStreamSnapshotConfigList"]["LiveStreamSnapshotConfig"]
+    del template["CreateTime"]
+    assert template == {
+        **app,
+        **bucket,
+        "TimeInterval": 3600,
+        "OverwriteOssObject": "",
+        "SequenceOssObject": "snapshot/{AppName}/{StreamName}/{UnixTimestamp}.jpg",
+        "Callback": "",
+    }
+    call("DeleteLiveAppSnapshotConfig", **app)
+    assert refusal(call, "DeleteLiveAppSnapshotConfig", **app) == ("ConfigNotFound", 404)
+
+
+def test_pictures_are_told_of_page_by_page_and_deleted(call: Caller, api_server: ApiServer, names: tuple[str, str]) -> None:
+    push, play = names
+    add_pair(call, push, play)
+    api_server.do(take_pictures(api_server, play))
+    stream = {"DomainName": play, "AppName": "live", "StreamName": "cam"}
+    start, end = "2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"
+    page = call("DescribeLiveStreamSnapshotInfo", **stream, StartTime=start, EndTime=end, Limit=2)
+    first, second = page["LiveStreamSnapshotInfoList"]["LiveStreamSnapshotInfo"]
+    assert first == {
+        "CreateTime": start,
+        "CreateTimestamp": 1_767_225_600_000,
+        "IsOverlay": False,
+        "OssBucket": "pictures",
+        "OssEndpoint": "oss-cn-shanghai.aliyuncs.com",
+        "OssObject": "cam/1.jpg",
+    }
+    assert page["NextStartTime"] == "2026-01-01T00:00:10Z"
+    rest = call("DescribeLiveStreamSnapshotInfo", **stream, StartTime=page["NextStartTime"], EndTime=end)
+    assert [item["OssObject"] for item in rest["LiveStreamSnapshotInfoList"]["LiveStreamSnapshotInfo"]] == ["cam/3.jpg"]
+    assert "NextStartTime" not in rest
+    done = call("DeleteSnapshotFiles", **stream, CreateTimestampList=[first["CreateTimestamp"], 5], RemoveFile=True)
+    assert (done["SuccessCount"], done["FailureCount"]) == (1, 1)
+    assert done["SnapshotDeleteInfoList"]["SnapshotDeleteInfo"] == [
+        {"CreateTimestamp": first["CreateTimestamp"], "Message": "OK"},
+        {"CreateTimestamp": 5, "Message": "FileNotFound"},
+    ]
+
+
+async def take_pictures(api_server: ApiServer, domain: str) -> None:
+    """As the live center does: three, five seconds apart."""
+    place = {"endpoint": "oss-cn-shanghai.aliyuncs.com", "bucket": "pictures", "overwrite": ""}
+    async with api_server.database.write() as session:
+        for number in range(3):
+            created_ms = 1_767_225_600_000 + number * 5000
+            written = await snapshots.note(
+                session, domain, "live", "cam", created_ms, 9, **place, sequence="{StreamName}/{Sequence}.jpg"
+            )
+            for item in written:
+                await snapshots.stored(session, item.id)
 
 
 def test_dual_streams_are_switched_on_listed_and_steered(call: Caller, api_server: ApiServer, names: tuple[str, str]) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from headwater.access import presence
 from headwater.access.presence import StreamPresence, UpstreamPresence
+from headwater.domains import snapshots
 from headwater.domains.rules import format_time
 from headwater.openapi.operations import OPERATIONS
 from support.api_server import ApiServer
@@ -31,6 +32,8 @@ BLOCKED = {"DomainName": PLAY, "AppName": "live", "StreamName": "cam"}
 PUSHED = {"Domain": PLAY, "AppName": "live", "StreamName": "cam"}
 DELAYED = {"Domain": PLAY, "App": "live", "Stream": "cam"}
 SPAN = {"StartTime": format_time(time.time() - 600), "EndTime": format_time(time.time() + 600)}
+PICTURED = {"DomainName": PLAY, "AppName": "live"}
+BUCKET = {"OssEndpoint": "oss-cn-shanghai.aliyuncs.com", "OssBucket": "pictures"}
 RESOURCE = {"ResourceType": "DOMAIN", "ResourceId.1": PLAY}
 STAGED = "the id of what is staged"
 FUNCTION = json.dumps([{"functionName": "range", "functionArgs": [{"argName": "enable", "argValue": "on"}]}])
@@ -99,6 +102,12 @@ CALLS: list[tuple[str, dict[str, str]]] = [
     ("DescribeLiveDelayConfig", DELAYED),
     ("ListLiveDelayConfig", {"Domain": PLAY}),
     ("DeleteLiveDelayConfig", DELAYED),
+    ("AddLiveAppSnapshotConfig", {**PICTURED, "TimeInterval": "5", "SequenceOssObject": "{Sequence}.jpg", **BUCKET}),
+    ("UpdateLiveAppSnapshotConfig", {**PICTURED, "TimeInterval": "6"}),
+    ("DescribeLiveSnapshotConfig", {"DomainName": PLAY}),
+    ("DeleteLiveAppSnapshotConfig", PICTURED),
+    ("DescribeLiveStreamSnapshotInfo", {**PICTURED, "StreamName": "cam", **SPAN, "Limit": "1"}),
+    ("DeleteSnapshotFiles", {**PICTURED, "StreamName": "cam", "CreateTimestampList.1": "1", "RemoveFile": "true"}),
     ("ForbidLiveStream", STREAM),
     ("DescribeLiveStreamsBlockList", {"DomainName": PLAY}),
     ("ResumeLiveStream", STREAM),
@@ -134,6 +143,7 @@ def answers(api_server: ApiServer) -> dict[str, tuple[dict[str, Any], ElementTre
         api_server.do(api_server.cluster.put(presence.stream_key(PLAY, "live", "cam"), presence.encode(item)))
         api_server.do(api_server.services.streams._open(item))
         api_server.do(api_server.services.streams._note_master(item))
+        api_server.do(_take_pictures(api_server, now_s))
 
         def filled(parameters: dict[str, str]) -> dict[str, str]:
             if STAGED not in parameters.values():
@@ -144,6 +154,17 @@ def answers(api_server: ApiServer) -> dict[str, tuple[dict[str, Any], ElementTre
         found_json = {action: call_v3(action, filled(parameters)) for action, parameters in CALLS}
         found_xml = {action: call_v1(action, filled(parameters)) for action, parameters in CALLS}
     return {action: (found_json[action], found_xml[action]) for action, _ in CALLS}
+
+
+async def _take_pictures(api_server: ApiServer, now_s: float) -> None:
+    """As the live center does, one in each of two seconds."""
+    async with api_server.database.write() as session:
+        for second in range(2):
+            created_ms = int(now_s + second) * 1000
+            for item in await snapshots.note(
+                session, PLAY, "live", "cam", created_ms, 9, endpoint="e", bucket="b", overwrite="", sequence="{Sequence}"
+            ):
+                await snapshots.stored(session, item.id)
 
 
 def check_json(shape: Any, value: Any, where: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import uvicorn
 
 from headwater.cluster.embedded import EmbeddedCluster
@@ -35,7 +36,7 @@ class ApiServer:
     ) -> None:
         """limits_scale, clock: of the API; by default without limits on the number of calls."""
         self._folder = folder
-        self._settings = settings
+        self._settings = msgspec.structs.replace(settings, data_dir=str(folder))
         self._limits_scale = limits_scale
         self._clock = clock
         self._socket = socket.socket()

@@ -1,0 +1,237 @@
+"""Promises about snapshot templates and about the pictures that were taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from headwater.access import plan as plans
+from headwater.access.plan import Plan, Snapshots
+from headwater.domains import snapshots
+from headwater.domains.object_names import problem
+from headwater.domains.snapshots import KEPT_S, OVERWRITE_VARIABLES, SEQUENCE_VARIABLES, TEMPLATES_MAX, Written
+from headwater.store.models import Bucket, Snapshot, SnapshotTemplate, Upload
+from support.domain_world import ACTOR, PLAY, PUSH, World, code, refused
+
+OSS = {"endpoint": "oss-cn-shanghai.aliyuncs.com", "bucket": "pictures"}
+OVERWRITE, SEQUENCE = "{AppName}/{StreamName}.jpg", "snapshot/{AppName}/{StreamName}/{Sequence}.jpg"
+START_MS = 1_700_000_000_000
+
+
+async def add(world: World, app: str = "live", **changes: object) -> None:
+    fields: dict[str, object] = {"interval_s": 5, **OSS, "overwrite": OVERWRITE, "sequence": SEQUENCE, **changes}
+    await world.services.snapshots.add(world.account, PLAY, app, **fields, actor=ACTOR)  # type: ignore[arg-type]
+
+
+async def plan_of(world: World) -> Plan | None:
+    entry = await world.cluster.get(plans.plan_key(PLAY))
+    return None if entry is None else plans.decode(entry.value)
+
+
+async def take(
+    world: World, created_ms: int, stream: str = "cam", overwrite: str = OVERWRITE, sequence: str = SEQUENCE
+) -> list[Written]:
+    """As the live center does: a picture is noted down, its uploads are queued, and then stored."""
+    async with world.database.write() as session:
+        written = await snapshots.note(
+            session, PLAY, "live", stream, created_ms, 1000, **OSS, overwrite=overwrite, sequence=sequence
+        )
+        for item in written:
+            await snapshots.stored(session, item.id)
+    return written
+
+
+async def times(world: World, start_s: float, end_s: float, **options: object) -> tuple[list[int], int | None]:
+    page = await world.services.snapshots.taken(world.account, PLAY, "live", "cam", start_s, end_s, **options)  # type: ignore[arg-type]
+    return [item.created_ms for item in page.items], page.next_s
+
+
+async def test_a_template_reaches_the_plan_is_changed_part_by_part_and_goes(world: World) -> None:
+    await world.pair()
+    await add(world, callback="https://learn.aliyundoc.com/cb")
+    await add(world, "*", interval_s=60, overwrite="", endpoint="https://OSS-cn-shanghai.aliyuncs.com/")
+    plan = await plan_of(world)
+    assert plan is not None
+    assert plan.snapshots == (
+        Snapshots("*", 60, *OSS.values(), sequence=SEQUENCE),
+        Snapshots("live", 5, *OSS.values(), OVERWRITE, SEQUENCE),
+    )
+    service = world.services.snapshots
+    await service.update(world.account, PLAY, "live", interval_s=10, sequence="", actor=ACTOR)
+    (changed,) = (await service.templates(world.account, PLAY, app="live")).items
+    assert (changed.interval_s, changed.overwrite, changed.sequence) == (10, OVERWRITE, "")
+    assert changed.callback == "https://learn.aliyundoc.com/cb"
+    page = await service.templates(world.account, PLAY, order="desc", page_size=1)
+    assert ([item.app for item in page.items], page.total) == (["live"], 2)
+    for app in ("live", "*"):
+        await service.remove(world.account, PLAY, app, actor=ACTOR)
+    assert await plan_of(world) is None
+    assert await code(service.remove(world.account, PLAY, "live", actor=ACTOR)) == "ConfigNotFound"
+    assert await code(service.update(world.account, PLAY, "live", interval_s=9, actor=ACTOR)) == "ConfigNotFound"
+
+
+async def test_templates_that_cannot_work_are_refused_with_what_is_wrong(world: World) -> None:
+    await world.pair()
+    for app, changes, expected in (
+        ("-live", {}, "InvalidAppName"),
+        ("live", {"interval_s": 4}, "InvalidTimeInterval"),
+        ("live", {"interval_s": 3601}, "InvalidTimeInterval"),
+        ("live", {"overwrite": "", "sequence": ""}, "MissingOverwriteOssObject"),
+        ("live", {"overwrite": "{StreamName}.png"}, "InvalidOverwriteOssObject.Malformed"),
+        ("live", {"sequence": "{StreamName}.jpg"}, "InvalidSequenceOssObject.Malformed"),
+        ("live", {"callback": "ftp://example.com/"}, "InvalidCallback.Malformed"),
+        ("live", {"callback": "http://"}, "InvalidCallback.Malformed"),
+        ("live", {"callback": "https://example.com/" + "x" * 500}, "InvalidCallback.Malformed"),
+        ("live", {"bucket": "No_Bucket"}, "InvalidOssBucket.Malformed"),
+        ("live", {"endpoint": "not an endpoint"}, "InvalidOssEndpoint.Malformed"),
+    ):
+        assert await code(add(world, app, **changes)) == expected, changes
+    assert "{Sequence}" in (await refused(add(world, sequence="{StreamName}.jpg"))).message
+    assert await code(world.services.snapshots.templates(world.account, PUSH)) == "IllegalOperation"
+    assert await code(world.services.snapshots.templates(world.stranger, PLAY)) == "InvalidDomain.NotFound"
+    await add(world)
+    assert await code(add(world)) == "ConfigAlreadyExists"
+    update = world.services.snapshots.update(world.account, PLAY, "live", overwrite="", sequence="", actor=ACTOR)
+    assert await code(update) == "MissingOverwriteOssObject"
+    async with world.database.write() as session:
+        for number in range(TEMPLATES_MAX - 1):
+            row = SnapshotTemplate(
+                domain=PLAY, app=f"app{number}", interval_s=5, **OSS, overwrite="x.jpg", sequence="", callback="", created_s=1
+            )
+            session.add(row)
+    assert await code(add(world, "more")) == "QuotaExceeded.SnapshotConfig"
+
+
+@pytest.mark.parametrize(
+    "template", ["/a.jpg", "a//b.jpg", "../a.jpg", "a\\b.jpg", "{AppName.jpg", "{Nobody}.jpg", "a\n.jpg", "x" * 252 + ".jpg"]
+)
+def test_names_that_are_no_names_of_files_are_seen_when_they_are_saved(template: str) -> None:
+    assert problem(template, OVERWRITE_VARIABLES)
+    assert not problem("{AppName}/{StreamName}_{UnixTimestamp}.jpg", SEQUENCE_VARIABLES)
+
+
+async def test_another_accounts_bucket_is_none_to_take(world: World) -> None:
+    await world.pair()
+    async with world.database.write() as session:
+        session.add(Bucket(store="", bucket="theirs", account=world.stranger, since_s=1))
+    assert await code(add(world, bucket="theirs")) == "InvalidOssBucket.NotFound"
+    await add(world)
+    update = world.services.snapshots.update(world.account, PLAY, "live", bucket="theirs", actor=ACTOR)
+    assert await code(update) == "InvalidOssBucket.NotFound"
+
+
+async def test_numbers_go_on_and_an_overwritten_picture_is_one_picture(world: World) -> None:
+    await world.pair()
+    for number in range(3):
+        await take(world, START_MS + number * 5000)
+    assert (await times(world, START_MS / 1000, START_MS / 1000 + 60))[0] == [
+        START_MS,
+        START_MS + 5000,
+        START_MS + 10_000,
+        START_MS + 10_000,
+    ]
+    page = await world.services.snapshots.taken(world.account, PLAY, "live", "cam", START_MS / 1000, START_MS / 1000 + 60)
+    assert [(item.object, item.is_overlay) for item in page.items] == [
+        ("snapshot/live/cam/1.jpg", False),
+        ("snapshot/live/cam/2.jpg", False),
+        ("live/cam.jpg", True),
+        ("snapshot/live/cam/3.jpg", False),
+    ]
+    await world.services.snapshots.delete(world.account, PLAY, "live", "cam", [START_MS + 10_000], files=False, actor=ACTOR)
+    (numbered,) = await take(world, START_MS + 20_000, overwrite="")
+    assert numbered.object == "snapshot/live/cam/4.jpg"
+
+
+async def test_a_picture_that_waits_is_not_told_of_and_gives_way_to_the_next(world: World, tmp_path: Path) -> None:
+    await world.pair()
+    async with world.database.write() as session:
+        (first,) = await snapshots.note(session, PLAY, "live", "cam", START_MS, 1000, **OSS, overwrite=OVERWRITE, sequence="")
+        fields = {"sha256": "", "content_type": "", "error": "", "state": "waiting", "node": "here", "owner_kind": "snapshot"}
+        upload = Upload(path=str(tmp_path / "x.jpg"), **OSS, key=first.object, bytes=1, owner_id=first.id, tries=0, **fields)
+        upload.next_try_s = upload.created_s = 1
+        session.add(upload)
+    assert (await times(world, START_MS / 1000, START_MS / 1000 + 60))[0] == []
+    (second,) = await take(world, START_MS + 5000, sequence="")
+    assert (second.id, second.replaced) == (first.id, [tmp_path / "x.jpg"])
+    async with world.database.read() as session:
+        assert await session.scalar(select(func.count()).select_from(Upload)) == 0
+    assert (await times(world, START_MS / 1000, START_MS / 1000 + 60))[0] == [START_MS + 5000]
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("limit", [1, 2, 3, 10])
+async def test_pages_of_pictures_miss_nothing_and_repeat_nothing(world: World, order: str, limit: int) -> None:
+    await world.pair()
+    taken_ms = [START_MS + offset for offset in (0, 400, 900, 1000, 5000, 5001, 9999, 60_000)]
+    for created_ms in taken_ms:
+        await take(world, created_ms, overwrite="")
+    start_s, end_s, found = START_MS / 1000, START_MS / 1000 + 60, []
+    while True:
+        page, next_s = await times(world, start_s, end_s, limit=limit, order=order)
+        found += page
+        if next_s is None:
+            break
+        start_s, end_s = (next_s, end_s) if order == "asc" else (start_s, next_s)
+        if start_s == end_s:
+            page, _ = await times(world, start_s - (order == "desc"), end_s + (order == "asc"), limit=limit, order=order)
+            found += page
+            break
+    assert found == (taken_ms if order == "asc" else taken_ms[::-1])
+
+
+async def test_questions_about_more_than_a_day_or_nothing_are_refused(world: World) -> None:
+    await world.pair()
+    for start_s, end_s, expected in ((10, 10, "InvalidEndTime.Mismatch"), (0, 86_401, "InvalidTimeSpan")):
+        asked = world.services.snapshots.taken(world.account, PLAY, "live", "cam", start_s, end_s)
+        assert await code(asked) == expected
+
+
+async def test_pictures_are_deleted_with_their_files_or_without(world: World, tmp_path: Path) -> None:
+    await world.pair()
+    await add(world)
+    service, folder = world.services.snapshots, tmp_path / "objects" / "pictures"
+    for number in range(2):
+        for item in await take(world, START_MS + number * 5000, overwrite=""):
+            (folder / item.object).parent.mkdir(parents=True, exist_ok=True)
+            (folder / item.object).write_bytes(b"jpeg %d" % number)
+    assert await service.picture(world.account, PLAY, "live", "cam", START_MS) == b"jpeg 0"
+    strip = await service.strip(world.account, PLAY, "live", "cam", count=5)
+    assert [item.created_ms for item in strip] == [START_MS, START_MS + 5000]
+    gone = await service.delete(world.account, PLAY, "live", "cam", [START_MS, 7], files=True, actor=ACTOR)
+    assert [(item.created_ms, item.problem) for item in gone] == [(START_MS, ""), (7, "FileNotFound")]
+    assert not (folder / "snapshot/live/cam/1.jpg").exists()
+    assert await code(service.picture(world.account, PLAY, "live", "cam", START_MS)) == "InvalidSnapshot.NotFound"
+    await service.delete(world.account, PLAY, "live", "cam", [START_MS + 5000], files=False, actor=ACTOR)
+    assert (folder / "snapshot/live/cam/2.jpg").read_bytes() == b"jpeg 1"
+    assert await service.strip(world.account, PLAY, "live", "cam") == []
+    too_many = service.delete(world.account, PLAY, "live", "cam", list(range(201)), files=False, actor=ACTOR)
+    assert await code(too_many) == "InvalidCreateTimestampList"
+
+
+async def test_a_picture_whose_file_is_gone_says_so_and_can_be_forgotten(world: World) -> None:
+    await world.pair()
+    await take(world, START_MS, overwrite="")
+    service = world.services.snapshots
+    assert await code(service.picture(world.account, PLAY, "live", "cam", START_MS)) == "Snapshot.NotReadable"
+    (gone,) = await service.delete(world.account, PLAY, "live", "cam", [START_MS], files=True, actor=ACTOR)
+    assert gone.problem == ""
+
+
+async def test_after_a_year_it_is_forgotten_that_a_picture_was_taken(world: World) -> None:
+    await world.pair()
+    await take(world, START_MS)
+    world.now_s = START_MS / 1000 + KEPT_S
+    assert await world.services.snapshots.purge() == 0
+    world.now_s += 1
+    assert await world.services.snapshots.purge() == 3  # two pictures, and the stream's number
+    async with world.database.read() as session:
+        assert await session.scalar(select(func.count()).select_from(Snapshot)) == 0
+
+
+async def test_nothing_is_noted_of_a_domain_that_is_gone_or_under_a_name_that_is_too_long(world: World) -> None:
+    assert await take(world, START_MS) == []
+    await world.pair()
+    (short,) = await take(world, START_MS, stream="s" * 255, overwrite="{StreamName}.jpg", sequence="{UnixTimestamp}.jpg")
+    assert short.object == "1700000000.jpg"
