@@ -167,6 +167,7 @@ class Platform:
         await exits.enter_async_context(_background(self.services.cnames.run))
 
         await exits.enter_async_context(_background(self.services.usage.run_purge))
+        await exits.enter_async_context(_background(self.services.snapshots.run_purge))
 
         readers: list[Read] = []
         sources = [

@@ -55,8 +55,8 @@ async def test_a_template_reaches_the_plan_is_changed_part_by_part_and_goes(worl
     plan = await plan_of(world)
     assert plan is not None
     assert plan.snapshots == (
-        Snapshots("*", 60, *OSS.values(), sequence=SEQUENCE),
-        Snapshots("live", 5, *OSS.values(), OVERWRITE, SEQUENCE),
+        Snapshots("*", 60, OSS["endpoint"], OSS["bucket"], sequence=SEQUENCE),
+        Snapshots("live", 5, OSS["endpoint"], OSS["bucket"], OVERWRITE, SEQUENCE),
     )
     service = world.services.snapshots
     await service.update(world.account, PLAY, "live", interval_s=10, sequence="", actor=ACTOR)

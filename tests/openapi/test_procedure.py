@@ -497,7 +497,11 @@ def test_snapshot_templates_are_set_changed_read_and_removed(call: Caller, names
     call("UpdateLiveAppSnapshotConfig", **app, TimeInterval=3600, OverwriteOssObject="-", Callback="-")
     found = call("DescribeLiveSnapshotConfig", DomainName=play, PageSize=5)
     assert {name: found[name] for name in ("Order", "PageNum", "PageSize", "TotalNum", "TotalPage")} == {
-        **{"Order": "asc", "PageNum": 1, "PageSize": 5, "TotalNum": 1, "TotalPage": 1},
+        "Order": "asc",
+        "PageNum": 1,
+        "PageSize": 5,
+        "TotalNum": 1,
+        "TotalPage": 1,
     }
     [template] = found["LiveStreamSnapshotConfigList"]["LiveStreamSnapshotConfig"]
     del template["CreateTime"]
@@ -520,7 +524,7 @@ def test_pictures_are_told_of_page_by_page_and_deleted(call: Caller, api_server:
     stream = {"DomainName": play, "AppName": "live", "StreamName": "cam"}
     start, end = "2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"
     page = call("DescribeLiveStreamSnapshotInfo", **stream, StartTime=start, EndTime=end, Limit=2)
-    first, second = page["LiveStreamSnapshotInfoList"]["LiveStreamSnapshotInfo"]
+    first, _ = page["LiveStreamSnapshotInfoList"]["LiveStreamSnapshotInfo"]
     assert first == {
         "CreateTime": start,
         "CreateTimestamp": 1_767_225_600_000,

@@ -41,6 +41,7 @@ from headwater.center.department import Center, Department, StreamId
 from headwater.center.hosts import Hosts, reap_left_behind
 from headwater.center.jobs import Setup
 from headwater.center.manager import Load, Manager, RenditionId
+from headwater.center.snapshots import SnapshotDepartment
 from headwater.center.uploads import Uploads
 from headwater.cluster.centers import CENTER_PREFIX, JOB_PREFIX, CenterPresence, JobPresence
 from headwater.cluster.client import RemoteCluster
@@ -50,7 +51,7 @@ from headwater.settings import Acme, Objects, Settings, SharedClaims
 from headwater.store.database import Database
 from headwater.store.objects import ObjectStores
 
-DEPARTMENTS: tuple[Callable[[Center], Department], ...] = ()
+DEPARTMENTS: tuple[Callable[[Center], Department], ...] = (SnapshotDepartment,)
 """All departments, in the order of their start."""
 
 LEASE_S = 5.0

@@ -90,6 +90,7 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         clock=clock,
     )
     plans = PlanPublisher(database, cluster)
+    centers = Centers(cluster)
     stores = ObjectStores(settings)
     buckets = Buckets(stores)
     return Services(
@@ -114,9 +115,9 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         cnames=cnames,
         nodes=nodes,
         plans=plans,
-        centers=Centers(cluster),
+        centers=centers,
         time_shift=TimeShiftService(database, plans, clock),
         delays=DelayService(database, plans, clock),
-        snapshots=SnapshotService(database, plans, stores, buckets, clock),
+        snapshots=SnapshotService(database, plans, stores, buckets, centers, clock),
         certificates=CertificateService(database, domains.publisher, settings.acme, clock),
     )

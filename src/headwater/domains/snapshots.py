@@ -19,11 +19,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from headwater.access.names import is_name
 from headwater.access.plan import ANY, Snapshots
+from headwater.cluster.centers import CenterError, CenterRefusal, Centers
 from headwater.domains import bindings
 from headwater.domains.buckets import Buckets
 from headwater.domains.errors import error, invalid, missing
 from headwater.domains.object_names import fill, problem
 from headwater.domains.owned import owned_domain
+from headwater.domains.rules import domain_name
 from headwater.store.database import Actor, Database
 from headwater.store.models import Domain, Snapshot, SnapshotSequence, SnapshotTemplate, Upload
 from headwater.store.objects import ObjectError, ObjectStores, check_key
@@ -122,12 +124,14 @@ class SnapshotService:
         plans: PlanPublisher,
         stores: ObjectStores,
         buckets: Buckets,
+        centers: Centers,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
         self._plans = plans
         self._stores = stores
         self._buckets = buckets
+        self._centers = centers
         self._clock = clock
 
     # Templates
@@ -339,6 +343,32 @@ class SnapshotService:
             return await self._stores.get(row.endpoint, row.bucket, row.object)
         except ObjectError as fault:
             raise error("Snapshot.NotReadable", f"{fault}.") from None
+
+    async def take(self, name: str, app: str, stream: str, *, account_id: str = "") -> bytes:
+        """A JPEG of a live stream as it is now, of a rendition that runs too; stored, too, if the app has a template.
+
+        name: a streaming domain. account_id: "" for an operator, who may look at all. Raises InvalidAppName, InvalidStreamName,
+        InvalidStream.NotFound (it is not live), Snapshot.NotTaken, ServiceUnavailable (no live center).
+        """
+        if not is_name(app):
+            raise invalid("AppName")
+        if not is_name(stream):
+            raise invalid("StreamName")
+        async with self._database.read() as session:
+            domain = await session.get(Domain, domain_name(name, leading_dot=True))
+            if domain is None or (account_id and domain.account != account_id):
+                raise error("InvalidDomain.NotFound")
+            if domain.type != "liveVideo":
+                raise error("IllegalOperation")
+            main = await bindings.main_domain(session, domain.name)
+        try:
+            return await self._centers.fetch("POST", "/snapshot/now", {"domain": main, "app": app, "stream": stream})
+        except CenterRefusal as fault:
+            if fault.status == 404:
+                raise error("InvalidStream.NotFound", str(fault)) from None
+            raise error("Snapshot.NotTaken", str(fault)) from None
+        except CenterError as fault:
+            raise error("ServiceUnavailable", f"{fault}.") from None
 
     async def delete(
         self,
