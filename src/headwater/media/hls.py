@@ -25,7 +25,7 @@ class Segment(msgspec.Struct, frozen=True):
 
     sequence: its media sequence number. uri: its address, absolute or relative to the playlist's.
     discontinuity: timestamps or codecs do not go on from the segment before.
-    program_time_ms: unix time of its first frame, if known.
+    program_time_ms: unix time of its first frame, if known. map_uri: of what a player needs before it, for fragmented MP4.
     """
 
     sequence: int
@@ -33,6 +33,7 @@ class Segment(msgspec.Struct, frozen=True):
     uri: str
     discontinuity: bool = False
     program_time_ms: int | None = None
+    map_uri: str = ""
 
 
 def rounded_s(duration_ms: int) -> int:
@@ -66,9 +67,13 @@ def media_playlist(
         lines.append(f"#EXT-X-DISCONTINUITY-SEQUENCE:{discontinuity_sequence}")
     if independent:
         lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
+    map_uri = ""
     for segment in segments:
         if segment.discontinuity:
             lines.append("#EXT-X-DISCONTINUITY")
+        if segment.map_uri != map_uri:
+            map_uri = segment.map_uri
+            lines.append(f'#EXT-X-MAP:URI="{map_uri}"')
         if segment.program_time_ms is not None:
             lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{_iso_8601(segment.program_time_ms)}")
         lines.append(f"#EXTINF:{segment.duration_ms // 1000}.{segment.duration_ms % 1000:03},")

@@ -7,6 +7,7 @@ All sizes and times that grow with a file have 64 bits.
 from __future__ import annotations
 
 import itertools
+import operator
 import struct
 import sys
 from array import array
@@ -219,11 +220,6 @@ def _track(track: Track, duration_ms: int, moved: int) -> bytes:
     samples = track.samples
     durations = _durations(track, duration_ms)
     media_ticks = sum(durations)
-    first = samples.dts[0] if samples.dts else 0
-    edits = []
-    if first > 0:
-        edits.append((first * MOVIE_TIMESCALE // track.timescale, -1))
-    edits.append((media_ticks * MOVIE_TIMESCALE // track.timescale, 0))
     tables = [
         full_box(b"stsd", 0, 0, struct.pack(">I", len(track.entries)), *track.entries),
         _runs(b"stts", durations),
@@ -240,11 +236,27 @@ def _track(track: Track, duration_ms: int, moved: int) -> bytes:
     return box(
         b"trak",
         _track_header(track, duration_ms),
-        box(
-            b"edts", full_box(b"elst", 1, 0, struct.pack(">I", len(edits)), *(struct.pack(">QqI", *e, 0x10000) for e in edits))
-        ),
+        _edits(track, media_ticks),
         _media(track, media_ticks, tables),
     )
+
+
+def _edits(track: Track, media_ticks: int) -> bytes:
+    """When the track is shown (8.6.6): nothing until its first frame is due, then all of it.
+
+    A track's own clock begins with its first decode time, and frames may be shown later than they are decoded, so both are
+    said: how long nothing is shown, and where on the track's own clock the first frame is.
+    """
+    samples = track.samples
+    if not samples.dts:
+        return b""
+    shown = min(map(operator.add, samples.dts, samples.offsets))
+    own = max(shown - samples.dts[0], 0)
+    edits = [(media_ticks * MOVIE_TIMESCALE // track.timescale, own)]
+    if shown > 0:
+        edits.insert(0, (shown * MOVIE_TIMESCALE // track.timescale, -1))
+    lines = (struct.pack(">QqI", duration, time, 0x10000) for duration, time in edits)
+    return box(b"edts", full_box(b"elst", 1, 0, struct.pack(">I", len(edits)), *lines))
 
 
 def _durations(track: Track, duration_ms: int) -> array[int]:

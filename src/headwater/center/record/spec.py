@@ -30,11 +30,15 @@ CONTENT_TYPES = {
 class RecordSpec(msgspec.Struct, frozen=True):
     """How one stream is recorded. stream: its own name in files, that of the rendition if it is one. formats: one of each kind.
 
-    folder: where the recording stands on this node.
+    folder: where the recording stands on this node. endpoint, bucket: where it goes. delay_s: how long its publisher may be
+    away.
     """
 
     recording: int
     folder: str
+    endpoint: str
+    bucket: str
+    delay_s: int
     domain: str
     app: str
     stream: str
@@ -104,11 +108,12 @@ class File(msgspec.Struct, frozen=True, tag="file"):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """Something could not be made; the recording goes on with what can. what: a format, or "" for all of it."""
+    """A slice or file of the format `what` could not be made; the recording goes on with the others. error "": there was
+    nothing to make it of. With what "" nothing can be recorded (told, not written down).
+    """
 
     what: str
     error: str
-    pieces: tuple[int, int] = (0, 0)
     number: int = 0
     slice: bool = False
 

@@ -52,15 +52,18 @@ class Ledger:
         self.last = 0
         self._open: dict[tuple[str, bool], tuple[int, int]] = {}
         self._counts: dict[tuple[str, bool], int] = {}
+        self._done: set[tuple[str, bool, int]] = set()
         self._due: list[Span] = []
 
     def add(self, line: Line) -> list[Span]:
         """Take a line; returns the slices and files that end before it, in the order in which they are to be made."""
         if not isinstance(line, PieceLine):
-            done = (line.format, isinstance(line, Slice)) if not isinstance(line, Failed) else (line.what, line.slice)
-            self._due = [span for span in self._due if (span.format, span.slice, span.number) != (*done, line.number)]
-            if not isinstance(line, Failed):
+            if isinstance(line, Failed):
+                self._done.add((line.what, line.slice, line.number))
+            else:
+                self._done.add((line.format, isinstance(line, Slice), line.number))
                 self.made.append(line)
+            self._due = [span for span in self._due if self._undone(span)]
             return []
         ended: list[Span] = []
         for format_, what in line.begins.items():
@@ -112,8 +115,12 @@ class Ledger:
             open_ = self._open.pop((format_, is_slice), None)
             if open_ is not None:
                 ended.append(Span(format_, is_slice, open_[0], file, open_[1], self.last))
+        ended = [span for span in ended if self._undone(span)]
         self._due += ended
         return ended
+
+    def _undone(self, span: Span) -> bool:
+        return (span.format, span.slice, span.number) not in self._done
 
 
 class Folder:
@@ -165,12 +172,10 @@ class Folder:
                 except FileNotFoundError:
                     yield line, b""
 
-    def forget_pieces(self, already: int) -> int:
-        """Remove the pieces that are needed no more, from number `already` on; returns the first that is kept."""
-        until = self.ledger.needed_from()
-        for number in range(already, until):
+    def forget_pieces(self, first: int, until: int) -> None:
+        """Remove the pieces from `first` on to the one before `until`."""
+        for number in range(first, until):
             self.piece_path(number).unlink(missing_ok=True)
-        return until
 
     def close(self) -> None:
         """Let another process have it."""

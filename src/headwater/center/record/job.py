@@ -1,0 +1,265 @@
+"""One recording in a job process: reads its stream, writes pieces, and makes what is due in a thread beside.
+
+A stream is not followed read by read: its socket is emptied twice a second, which costs a tenth. What waits meanwhile is in the
+kernel and in the worker's ring, so it is lost to nobody but a crash of both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+import structlog
+
+from headwater.center.jobs import JobState, Source
+from headwater.center.process import Desk
+from headwater.center.record.build import Builder
+from headwater.center.record.recorder import Recorder, Unsupported
+from headwater.center.record.spec import Began, Failed, RecordSpec
+from headwater.center.record.spool import Folder, Span
+
+READ_S = 0.5
+"""Pause between two looks at the socket. What was read is written at once, so a crash of this process loses so much at most;
+and even that is read again if the stream's ring still holds it when the next process asks."""
+
+BUSY_S, BUSY_BYTES = 0.02, 96 * 1024
+"""A socket that had so much is looked at again soon: it holds some 200 kB, and its worker may wait to write more."""
+
+READ_BYTES = 256 * 1024
+"""Read at once."""
+
+SYNC_S = 2.0
+"""What a power cut may take: so often all that was written is forced to the disk. It costs a thread's wake-up and a write of
+what the kernel would write soon anyway: 0.1 ms of CPU a second, and the disk's time."""
+
+AGAIN_S = 0.25
+"""Pause before a worker is asked again for a stream that it does not have (yet), or has no more."""
+
+ANSWER_S = 5.0
+"""How long a worker may take to begin its answer, on a busy machine."""
+
+HEAD_MAX_BYTES = 4096
+
+BEHIND_S_MAX = 60
+"""Never asks for more of the past than this; rings hold less."""
+
+DISK_AGAIN_S = 10.0
+"""Pause before something is made again that the disk did not take. Its pieces stay until it is made."""
+
+THREADS = 2
+"""Slices and files that are made at a time by one process."""
+
+log = structlog.get_logger()
+
+_pool = ThreadPoolExecutor(THREADS, "record")
+_buffer = bytearray(READ_BYTES)
+
+
+class RecordJob:
+    """`center.process.Job` for a recording; its spec is a `RecordSpec`, its events are `center.record.spec.Event`."""
+
+    def __init__(self, desk: Desk, clock: Callable[[], float] = time.time) -> None:
+        self._desk = desk
+        self._clock = clock
+        self._source = desk.start.source
+        self._spec = msgspec.json.decode(desk.start.spec, type=RecordSpec)
+        self._folder = Folder(Path(self._spec.folder))
+        self._recorder = Recorder(self._folder, self._spec)
+        self._builder = Builder(self._folder, self._spec)
+        self._due: asyncio.Queue[Span | None] = asyncio.Queue()
+        self._stopping = False
+        self._connected = False
+        self._told = ""
+        self._kept_from = 1
+        self._synced = self._folder.ledger.last
+        self._last = (0.0, 0)
+
+    async def run(self) -> None:
+        """Record until `stop`. Raises Unsupported, OSError."""
+        for span in self._folder.ledger.due():
+            self._due.put_nowait(span)
+        making = asyncio.create_task(self._make_due())
+        syncing = asyncio.create_task(self._keep_synced())
+        try:
+            while not self._stopping:
+                await self._follow()
+                if not self._stopping:
+                    await asyncio.sleep(AGAIN_S)
+        except Unsupported as error:
+            self._desk.tell(Failed("", str(error)))
+            raise
+        finally:
+            self._recorder.close()
+            syncing.cancel()
+            self._due.put_nowait(None)
+            with contextlib.suppress(asyncio.CancelledError):
+                await making
+            await asyncio.to_thread(self._sync, self._folder.ledger.last)
+            self._folder.close()
+
+    async def change(self, source: Source, spec: msgspec.Raw) -> None:
+        """Another publisher has come, or another worker has it now; how it is recorded stays as it is."""
+        if source.session != self._source.session and self._connected:
+            self._recorder.follow(source.session)
+        self._source = source
+
+    async def stop(self, reason: str) -> None:
+        """Take what is in the socket still, and end."""
+        self._stopping = True
+
+    async def ask(self, question: msgspec.Raw) -> object:
+        """`"restart"`: files end here and new ones begin."""
+        if msgspec.json.decode(question) != "restart":
+            raise ValueError("a recording understands nothing but restart")
+        self._recorder.new_files()
+        return {}
+
+    def state(self) -> JobState:
+        """How far it is."""
+        now_s, written_ms = self._clock(), self._recorder.written_ms
+        before_s, before_ms = self._last
+        self._last = now_s, written_ms
+        speed = (written_ms - before_ms) / 1000 / (now_s - before_s) if before_s and now_s > before_s else 0.0
+        ledger = self._folder.ledger
+        return JobState(
+            state="running" if self._connected else "waiting",
+            speed=round(speed, 2),
+            detail=f"{self._recorder.written_bytes} bytes",
+            parts={format_: f"{sum(made.format == format_ for made in ledger.made)} complete" for format_ in ledger.formats()},
+        )
+
+    # reading
+
+    async def _follow(self) -> None:
+        """Read the stream over one connection, until it ends."""
+        source = self._source
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.setblocking(False)
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    await loop.sock_connect(connection, source.socket)
+                    await loop.sock_sendall(connection, self._request())
+                    newest_ms, rest = await self._head(loop, connection)
+            except (OSError, ValueError, TimeoutError) as error:
+                log.debug("source not there", stream=self._spec.stream, error=repr(error))
+                return
+            self._recorder.connect(source.session, newest_ms, round(self._clock() * 1000))
+            self._connected = True
+            try:
+                self._write(rest)
+                while True:
+                    stopping = self._stopping
+                    taken = self._empty(connection)
+                    if taken is None or (stopping and taken < BUSY_BYTES):
+                        return
+                    await asyncio.sleep(BUSY_S if taken >= BUSY_BYTES else READ_S)
+            finally:
+                self._connected = False
+
+    def _request(self) -> bytes:
+        spec = self._spec
+        path = "/".join(quote(name, safe="") for name in (spec.domain, spec.app, spec.stream))
+        behind_s = 0
+        last = self._folder.ledger.pieces.get(self._folder.ledger.last)
+        if last is not None:
+            written_s = (last.unix_ms + self._recorder.written_ms - last.start_ms) / 1000
+            behind_s = min(max(math.ceil(self._clock() - written_s) + 2, 0), BEHIND_S_MAX)
+        return f"GET /relay/{path}?behind_s={behind_s} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n".encode()
+
+    async def _head(self, loop: asyncio.AbstractEventLoop, connection: socket.socket) -> tuple[int, bytes]:
+        """The newest tag's time, as the worker says it, and what came behind the head. Raises OSError and ValueError."""
+        data = b""
+        while b"\r\n\r\n" not in data:
+            if len(data) > HEAD_MAX_BYTES:
+                raise ValueError("the worker's answer has no end")
+            more = await loop.sock_recv(connection, HEAD_MAX_BYTES)
+            if not more:
+                raise ConnectionError("the worker closed")
+            data += more
+        head, _, rest = data.partition(b"\r\n\r\n")
+        status, *lines = head.decode("latin-1").split("\r\n")
+        if status.split(" ")[1:2] != ["200"]:
+            raise ConnectionError(f"the worker answers: {status[:80]}")
+        fields = dict(line.lower().split(": ", 1) for line in lines if ": " in line)
+        return int(fields.get("x-newest-ms", "-1")), rest
+
+    def _empty(self, connection: socket.socket) -> int | None:
+        """Take all that is in the socket; how much that was, None at the stream's end."""
+        taken = 0
+        while True:
+            try:
+                size = connection.recv_into(_buffer)
+            except BlockingIOError:
+                return taken
+            except OSError:
+                return None
+            if not size:
+                return None
+            with memoryview(_buffer) as view:
+                self._write(view[:size])
+            taken += size
+            if size < READ_BYTES // 4 or taken >= 16 * READ_BYTES:
+                return taken  # another look would find little, or others wait
+
+    def _write(self, data: bytes | memoryview) -> None:
+        for span in self._recorder.feed(data):
+            self._due.put_nowait(span)
+        ledger = self._folder.ledger
+        if ledger.last and self._told != self._source.session:
+            line = ledger.pieces[ledger.last]
+            if line.session == self._source.session:
+                self._told = line.session
+                self._desk.tell(Began(line.unix_ms))
+
+    # what is made of it
+
+    async def _make_due(self) -> None:
+        """Make slices and files in their order, until all are made and nothing more comes."""
+        loop = asyncio.get_running_loop()
+        ledger = self._folder.ledger
+        while (span := await self._due.get()) is not None:
+            while True:
+                try:
+                    made = await loop.run_in_executor(_pool, self._builder.attempt, span, ledger.slices(span.format, span.file))
+                except OSError as error:
+                    log.error("the disk takes no recorded file", format=span.format, error=str(error))
+                    if self._stopping:
+                        return  # made by whoever finishes the recording
+                    await asyncio.sleep(DISK_AGAIN_S)
+                else:
+                    break
+            self._folder.write(made)
+            if not isinstance(made, Failed) or made.error:
+                self._desk.tell(made)
+
+    async def _keep_synced(self) -> None:
+        """Sync again and again; pieces go once the journal that says what was made of them is safe."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SYNC_S)
+            until, needed = self._folder.ledger.last, self._folder.ledger.needed_from()
+            await loop.run_in_executor(_pool, self._sync, until)
+            self._synced = until
+            self._folder.forget_pieces(self._kept_from, needed)
+            self._kept_from = needed
+
+    def _sync(self, until: int) -> None:
+        """Force to the disk what was written; the pieces are opened anew, for the recorder may close its own meanwhile."""
+        for number in range(max(self._synced, self._kept_from, 1), until + 1):
+            with contextlib.suppress(FileNotFoundError):
+                descriptor = os.open(self._folder.piece_path(number), os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fdatasync(descriptor)
+                finally:
+                    os.close(descriptor)
+        self._folder.sync()
