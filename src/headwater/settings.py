@@ -347,6 +347,16 @@ class Objects(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     uploads_at_once: PositiveInt = 4
 
 
+class Shift(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the slices of time shift are stored ([docs/time-shift.md](docs/time-shift.md)); it is no bucket of customers'.
+
+    endpoint, bucket: as in templates of recordings; by default the folder `<data_dir>/objects/headwater-shift`.
+    """
+
+    endpoint: str = "local"
+    bucket: str = "headwater-shift"
+
+
 class Usage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The record of what each domain received and sent.
 
@@ -423,6 +433,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     places: Places = Places()
     dns: Dns = Dns()
     objects: Objects = Objects()
+    shift: Shift = Shift()
     usage: Usage = Usage()
     center: Center = Center()
     api: Api = Api()

@@ -22,6 +22,7 @@ KNOWN = {
     "EXT-X-START",
     "EXT-X-ALLOW-CACHE",
     "EXTINF",
+    "EXT-X-PLAYLIST-TYPE",
     "EXT-X-ENDLIST",
 }
 

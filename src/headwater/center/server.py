@@ -37,10 +37,12 @@ from headwater.access.plan import PLAN_PREFIX, Plan
 from headwater.access.presence import STREAM_PREFIX, WORKER_PREFIX, StreamPresence, WorkerPresence
 from headwater.center import metrics
 from headwater.center.config import CenterConfig
+from headwater.center.delays import Delays
 from headwater.center.department import Center, Department, StreamId
 from headwater.center.hosts import Hosts, reap_left_behind
 from headwater.center.jobs import Setup
 from headwater.center.manager import Load, Manager, RenditionId
+from headwater.center.shifts import Shifts
 from headwater.center.snapshots import SnapshotDepartment
 from headwater.center.uploads import Uploads
 from headwater.cluster.centers import CENTER_PREFIX, JOB_PREFIX, CenterPresence, JobPresence
@@ -51,7 +53,7 @@ from headwater.settings import Acme, Objects, Settings, SharedClaims
 from headwater.store.database import Database
 from headwater.store.objects import ObjectStores
 
-DEPARTMENTS: tuple[Callable[[Center], Department], ...] = (SnapshotDepartment,)
+DEPARTMENTS: tuple[Callable[[Center], Department], ...] = (SnapshotDepartment, Shifts, Delays)
 """All departments, in the order of their start."""
 
 LEASE_S = 5.0

@@ -17,6 +17,9 @@ from headwater.store.objects import BUCKET, ENDPOINT, BucketError, ObjectStores,
 LIBRARY_BUCKET: Final = "vod"
 """The media library's own bucket (`domains.library`): everybody's, in a folder for each domain, so it can be nobody's."""
 
+OWN_PREFIX: Final = "headwater-"
+"""How the names begin of buckets that are the platform's own, such as that of time shift."""
+
 
 class Buckets:
     """The buckets of customers, over the stores of this platform."""
@@ -49,7 +52,7 @@ class Buckets:
         """
         key = (self._stores.store_name(endpoint), bucket)
         row = await session.get(Bucket, key)
-        if bucket == LIBRARY_BUCKET or (row is not None and row.account != account_id):
+        if bucket == LIBRARY_BUCKET or bucket.startswith(OWN_PREFIX) or (row is not None and row.account != account_id):
             raise error("InvalidOssBucket.NotFound", "It is not a bucket of this account.")
         if row is None:
             session.add(Bucket(store=key[0], bucket=bucket, account=account_id, since_s=now_s))

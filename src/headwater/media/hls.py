@@ -48,13 +48,14 @@ def media_playlist(
     discontinuity_sequence: int,
     independent: bool,
     ended: bool = False,
+    vod: bool = False,
     version: int = 3,
 ) -> bytes:
     """A media playlist (RFC 8216, 4.3.3).
 
     target_duration_s: must never change in a stream's life (6.2.1); if a segment is longer all the same, the playlist says so.
     discontinuity_sequence: how many segments with a discontinuity have left the playlist (4.3.3.3).
-    independent: every segment begins with a key frame (4.3.5.1).
+    independent: every segment begins with a key frame (4.3.5.1). ended: no segment follows; vod: nor will any be taken away.
     """
     target_s = max([target_duration_s, *(rounded_s(segment.duration_ms) for segment in segments)])
     lines = [
@@ -65,6 +66,8 @@ def media_playlist(
     ]
     if discontinuity_sequence:
         lines.append(f"#EXT-X-DISCONTINUITY-SEQUENCE:{discontinuity_sequence}")
+    if vod:
+        lines.append("#EXT-X-PLAYLIST-TYPE:VOD")
     if independent:
         lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
     map_uri = ""

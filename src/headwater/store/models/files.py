@@ -88,8 +88,8 @@ class MediaSlice(Base):
     """A slice of a stream, complete on disk or stored: what playlists, clips and time shift are made of.
 
     kind: `record` or `shift`. recording: of slices of kind `record`, with file_number, the number of the playlist file that
-    lists it. Of kind `shift`, number counts the slices of the stream for ever, and file_number its discontinuities
-    (`ShiftStream`). format: `m3u8` (MPEG-TS) or `cmaf` (fragmented MP4, which needs the object init_key in front).
+    lists it. Of kind `shift`, number counts the slices of the stream for ever, and file_number its discontinuities up to this
+    slice (`ShiftStream`). format: `m3u8` (MPEG-TS) or `cmaf` (fragmented MP4, which needs the object init_key in front).
     start_ms: of its first frame. discontinuity: it does not go on from the slice before. state: as of RecordedFile. local_path:
     where it lies until it is stored, then "".
     """

@@ -29,7 +29,8 @@ class ShiftStream(Base):
     """A stream or rendition of which slices were made: where their numbers go on, and how long they are kept.
 
     It has no foreign key: when its domain is gone, its slices must still be found to be deleted. last_number: of its newest
-    slice. run: the part of it without a discontinuity that this slice belongs to. days: as when it was published last.
+    slice. run: how many discontinuities there were up to this slice. longest_ms: the longest slice there ever was, because the
+    target duration of playlists must not change. days: as when it was published last.
     """
 
     __tablename__ = "shift_streams"
@@ -40,6 +41,7 @@ class ShiftStream(Base):
     template: Mapped[str] = mapped_column(primary_key=True)
     last_number: Mapped[int]
     run: Mapped[int]
+    longest_ms: Mapped[int]
     days: Mapped[int]
 
 

@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.Column("template", sa.Text(), nullable=False),
         sa.Column("last_number", sa.Integer(), nullable=False),
         sa.Column("run", sa.Integer(), nullable=False),
+        sa.Column("longest_ms", sa.Integer(), nullable=False),
         sa.Column("days", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("domain", "app", "stream", "template", name=op.f("pk_shift_streams")),
     )

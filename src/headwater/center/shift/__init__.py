@@ -1,0 +1,1 @@
+"""Time shift: cuts live streams into slices that are kept, and lists them again as they were."""

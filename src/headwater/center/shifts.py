@@ -1,0 +1,458 @@
+"""The department of time shift: has slices of live streams made, keeps them for some days, and lists them for viewers.
+
+| request | answer |
+|---|---|
+| POST /shift/playlist `Question` | `Playlist` |
+| POST /shift/timeline `Span` | the ranges of which slices are kept |
+| POST /shift/slice `SliceAsked` | the bytes of a slice |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import structlog
+from sqlalchemy import Select, delete, exists, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from headwater.access import presence
+from headwater.access.plan import DELAYED, Plan, Shift, best_match
+from headwater.access.presence import StreamPresence
+from headwater.access.shift import ShiftAsked, anchored
+from headwater.center.department import Center, Wanted
+from headwater.center.manager import renditions_of
+from headwater.center.shift import job as files
+from headwater.center.shift import playlist
+from headwater.center.shift.playlist import KeptSlice
+from headwater.center.shift.spec import ShiftSpec, SliceMade
+from headwater.store.models import Domain, MediaSlice, ShiftStream, Upload
+from headwater.store.objects import ObjectError
+
+OWNER = "shift"
+"""The kind of our files in the queue of uploads, and of our slices among all."""
+
+FOLDER = "shift"
+"""Where our jobs' folders are in the spool."""
+
+PURGE_S = 600.0
+"""How often slices whose days are over are looked for."""
+
+PURGED_AT_ONCE = 200
+"""Slices that are removed before the database is asked for more."""
+
+SPREAD_MS = 60_000
+"""Slices that begin so long before a range may still reach into it; a slice of 30 s with key frames as far apart is one."""
+
+CANDIDATES_MAX = 16
+"""Underscores at which a name is tried as a rendition's: `<stream>_<template>`."""
+
+_PLAYABLE = ("local", "stored")
+
+log = structlog.get_logger()
+
+
+class Question(msgspec.Struct, frozen=True):
+    """Somebody wants to play a range of a stream. domain: at which it is played; main: whose stream it is.
+
+    name: of the stream or of a rendition. query: of the playlist's URL. tail: what each address in it must carry.
+    """
+
+    domain: str
+    main: str
+    app: str
+    name: str
+    asked: ShiftAsked
+    query: str = ""
+    tail: str = ""
+
+
+class Span(msgspec.Struct, frozen=True):
+    """Somebody wants to know what is kept of a stream in a range of time."""
+
+    domain: str
+    main: str
+    app: str
+    name: str
+    start_ms: int
+    end_ms: int
+
+
+class SliceAsked(msgspec.Struct, frozen=True):
+    """A slice by its address. word: the part of it that cannot be guessed."""
+
+    main: str
+    app: str
+    id: int
+    word: str
+
+
+class Refused(Exception):
+    """There is nothing to be played; the message is for the viewer."""
+
+
+class Shifts:
+    """The department. now_s: unix seconds."""
+
+    kind = "shift"
+    module = "headwater.center.shift"
+    jobs_per_process = 16
+    follows_plan = False
+
+    def __init__(self, center: Center, now_s: Callable[[], float] = time.time) -> None:
+        self.routes: Sequence[BaseRoute] = (
+            Route("/shift/playlist", self._playlist, methods=["POST"]),
+            Route("/shift/timeline", self._timeline, methods=["POST"]),
+            Route("/shift/slice", self._slice, methods=["POST"]),
+        )
+        self._center = center
+        self._now_s = now_s
+        self._settings = center.settings.shift
+        self._purging: asyncio.Task[None] | None = None
+        center.uploads.register(OWNER, _stored)
+
+    # What jobs there are
+
+    async def start(self) -> None:
+        """Note down the slices that were made when nobody listened, and begin to remove those whose days are over."""
+        folder = self._center.spool / FOLDER
+        if folder.is_dir():
+            for of_stream in sorted(folder.iterdir()):
+                await self._adopt(await asyncio.to_thread(files.found, of_stream))
+        self._purging = asyncio.create_task(self._purge_on_and_on(), name="time shift purge")
+
+    def needs(self, stream: StreamPresence, plan: Plan) -> Collection[str]:
+        """All renditions of a stream whose rule says so."""
+        rule = _rule(plan, stream.app, stream.stream)
+        if rule is None or not rule.renditions:
+            return ()
+        return renditions_of(plan, stream.app)
+
+    def wanted(self, stream: StreamPresence, plan: Plan, granted: Mapping[str, float]) -> list[Wanted]:
+        """A job for the stream and one for each rendition that runs, if the rule says so."""
+        rule = _rule(plan, stream.app, stream.stream)
+        if rule is None:
+            return []
+        templates = ["", *(sorted(granted) if rule.renditions else ())]
+        return [_wanted(stream, rule, template) for template in templates]
+
+    async def told(self, job: str, event: msgspec.Raw) -> None:
+        """A slice is complete: from now on it can be played, and it is to be stored."""
+        made = msgspec.json.decode(event, type=SliceMade)
+        async with self._center.database.write() as session:
+            await self._note(session, made)
+        self._center.uploads.wake()
+
+    async def ended(self, job: str, error: str) -> None:
+        """The slices of a job stay."""
+
+    async def close(self) -> None:
+        """Stop removing."""
+        if self._purging is not None:
+            self._purging.cancel()
+            await asyncio.gather(self._purging, return_exceptions=True)
+
+    async def _adopt(self, made: list[SliceMade]) -> None:
+        async with self._center.database.write() as session:
+            for one in made:
+                known = select(exists().where(Upload.node == self._center.node, Upload.path == one.path))
+                if not await session.scalar(known):
+                    await self._note(session, one)
+
+    async def _note(self, session: AsyncSession, made: SliceMade) -> None:
+        spec = made.spec
+        stream = await session.get(ShiftStream, (spec.domain, spec.app, spec.stream, spec.template))
+        if stream is None:
+            stream = ShiftStream(
+                domain=spec.domain, app=spec.app, stream=spec.stream, template=spec.template, last_number=0, run=0, longest_ms=0
+            )
+            session.add(stream)
+        stream.last_number += 1
+        stream.run += made.broken
+        stream.longest_ms = max(stream.longest_ms, made.duration_ms)
+        stream.days = spec.days
+        key = _key(spec, made.start_ms)
+        kept = MediaSlice(
+            kind=OWNER,
+            recording=None,
+            file_number=stream.run,
+            domain=spec.domain,
+            app=spec.app,
+            stream=spec.stream,
+            template=spec.template,
+            format="m3u8",
+            number=stream.last_number,
+            endpoint=self._settings.endpoint,
+            bucket=self._settings.bucket,
+            key=key,
+            init_key="",
+            start_ms=made.start_ms,
+            duration_ms=made.duration_ms,
+            width=0,
+            height=0,
+            bytes=made.bytes,
+            discontinuity=made.broken,
+            state="local",
+            local_path=made.path,
+        )
+        session.add(kept)
+        await session.flush()
+        self._center.uploads.enqueue(
+            session,
+            Path(made.path),
+            endpoint=kept.endpoint,
+            bucket=kept.bucket,
+            key=key,
+            bytes_=made.bytes,
+            sha256=made.sha256,
+            owner_kind=OWNER,
+            owner_id=kept.id,
+            content_type="video/mp2t",
+        )
+
+    # What viewers ask
+
+    async def _playlist(self, request: Request) -> Response:
+        question = msgspec.json.decode(await request.body(), type=Question)
+        try:
+            body = await self.playlist(question)
+        except Refused as refused:
+            return Response(str(refused), 404)
+        return Response(body, media_type="application/vnd.apple.mpegurl")
+
+    async def playlist(self, question: Question) -> bytes:
+        """The playlist for a viewer. Raises Refused."""
+        async with self._center.database.read() as session:
+            stream = await self._allowed(session, question.domain, question.main, question.app, question.name)
+            asked, now_ms = question.asked, self._now_ms()
+            if asked.vod:
+                assert asked.start_ms is not None
+                assert asked.end_ms is not None
+                slices = await _between(session, stream, asked.start_ms, asked.end_ms)
+                if not slices:
+                    raise Refused("nothing is kept of this time")
+                longest_ms = max(kept.duration_ms for kept in slices)
+                return playlist.media(slices, question.name, question.tail, longest_ms=longest_ms, ended=True, vod=True)
+            if asked.start_ms is not None:
+                first = await _first(session, stream, asked.start_ms, asked.end_ms)
+                if first is None:
+                    raise Refused("nothing is kept from this time on")
+                offset_ms = max(now_ms - max(asked.start_ms, first.start_ms), 0)
+                uri = f"{question.name}.m3u8?{anchored(question.query, offset_ms)}"
+                return playlist.entry([first], uri)
+            assert asked.offset_ms is not None
+            return await self._window(session, stream, question, now_ms - asked.offset_ms)
+
+    async def _window(self, session: AsyncSession, stream: ShiftStream, question: Question, place_ms: int) -> bytes:
+        end_ms, longest_ms = question.asked.end_ms, stream.longest_ms
+        until_ms = playlist.window_end_ms(place_ms, longest_ms)
+        wanted = _of(stream) if end_ms is None else _of(stream).where(MediaSlice.start_ms < end_ms)
+        complete = wanted.where(MediaSlice.start_ms <= until_ms, MediaSlice.start_ms + MediaSlice.duration_ms <= until_ms)
+        rows = await session.scalars(complete.order_by(MediaSlice.start_ms.desc()).limit(playlist.LISTED))
+        listed = [_kept(row) for row in reversed(rows.all())]
+        if not listed:
+            raise Refused("nothing is kept of this time")
+        later = wanted.where(MediaSlice.start_ms > listed[-1].start_ms).with_only_columns(MediaSlice.id).limit(1)
+        if await session.scalar(later) is not None:
+            ended = False
+        elif end_ms is not None and min(until_ms, self._now_ms() - longest_ms) >= end_ms:
+            ended = True
+        else:
+            ended = until_ms > listed[-1].end_ms + longest_ms and not await self._is_live(stream)
+        return playlist.media(listed, question.name, question.tail, longest_ms=longest_ms, ended=ended, vod=False)
+
+    async def _timeline(self, request: Request) -> Response:
+        span = msgspec.json.decode(await request.body(), type=Span)
+        async with self._center.database.read() as session:
+            try:
+                stream = await self._allowed(session, span.domain, span.main, span.app, span.name)
+            except Refused as refused:
+                return Response(str(refused), 404)
+            rows = await session.execute(
+                _of(stream)
+                .with_only_columns(MediaSlice.start_ms, MediaSlice.duration_ms)
+                .where(MediaSlice.start_ms > span.start_ms - SPREAD_MS, MediaSlice.start_ms < span.end_ms)
+                .order_by(MediaSlice.start_ms)
+            )
+            found = playlist.ranges(((start, start + length) for start, length in rows), span.start_ms, span.end_ms)
+        return Response(msgspec.json.encode(found), media_type="application/json")
+
+    async def _slice(self, request: Request) -> Response:
+        asked = msgspec.json.decode(await request.body(), type=SliceAsked)
+        async with self._center.database.read() as session:
+            row = await session.get(MediaSlice, asked.id)
+        good = row is not None and (row.kind, row.domain, row.app) == (OWNER, asked.main, asked.app)
+        if row is None or not good or not secrets.compare_digest(_word(row), asked.word):
+            return Response("no such slice, or no longer", 404)
+        if row.state == "local":
+            with contextlib.suppress(OSError):  # stored and removed at this very moment
+                return Response(await asyncio.to_thread(Path(row.local_path).read_bytes), media_type="video/mp2t")
+        try:
+            data = await self._center.objects.get(row.endpoint, row.bucket, row.key)
+        except ObjectError as error:
+            log.warning("a slice cannot be read", key=row.key, error=str(error))
+            return Response("the slice cannot be read", 404)
+        return Response(data, media_type="video/mp2t")
+
+    async def _allowed(self, session: AsyncSession, domain: str, main: str, app: str, name: str) -> ShiftStream:
+        """The stream that is meant, if time shift is on for it at the domain at which it is played. Raises Refused."""
+        stream = await _find(session, main, app, name)
+        if stream is None:
+            raise Refused("nothing is kept of this stream")
+        rule = _rule(self._center.plan(domain), app, stream.stream)
+        if rule is None or (stream.template and not rule.renditions):
+            raise Refused("time shift is not on for this stream at this domain")
+        return stream
+
+    async def _is_live(self, stream: ShiftStream) -> bool:
+        name = _name(stream.stream, stream.template)
+        return await self._center.cluster.get(presence.stream_key(stream.domain, stream.app, name)) is not None
+
+    def _now_ms(self) -> int:
+        return round(self._now_s() * 1000)
+
+    # Whose days are over
+
+    async def _purge_on_and_on(self) -> None:
+        while True:
+            try:
+                await self.purge()
+            except Exception:  # the top of this task
+                log.exception("slices could not be removed")
+            await asyncio.sleep(PURGE_S)
+
+    async def purge(self) -> int:
+        """Remove the slices whose days are over, and all of domains that are gone; returns how many."""
+        async with self._center.database.read() as session:
+            streams = list(await session.scalars(select(ShiftStream)))
+            domains = set(await session.scalars(select(Domain.name).where(Domain.name.in_({s.domain for s in streams}))))
+        removed = 0
+        for stream in streams:
+            gone = stream.domain not in domains
+            before_ms = round((self._now_s() - (0 if gone else stream.days * 86_400)) * 1000)
+            while found := await self._oldest(stream, before_ms):
+                removed += len(found)
+                for row in found:
+                    await self._center.objects.delete(row.endpoint, row.bucket, row.key)
+                async with self._center.database.write() as session:
+                    ids = [row.id for row in found]
+                    await session.execute(delete(Upload).where(Upload.owner_kind == OWNER, Upload.owner_id.in_(ids)))
+                    await session.execute(delete(MediaSlice).where(MediaSlice.id.in_(ids)))
+                for row in found:
+                    if row.local_path:
+                        await asyncio.to_thread(Path(row.local_path).unlink, missing_ok=True)
+            if gone:
+                await self._forget(stream)
+        return removed
+
+    async def _oldest(self, stream: ShiftStream, before_ms: int) -> list[MediaSlice]:
+        async with self._center.database.read() as session:
+            old = _of(stream, playable=False).where(MediaSlice.start_ms < before_ms)
+            return list(await session.scalars(old.order_by(MediaSlice.start_ms).limit(PURGED_AT_ONCE)))
+
+    async def _forget(self, stream: ShiftStream) -> None:
+        async with self._center.database.write() as session:
+            row = await session.get(ShiftStream, (stream.domain, stream.app, stream.stream, stream.template))
+            if row is not None:
+                await session.delete(row)
+
+
+def _rule(plan: Plan, app: str, stream: str) -> Shift | None:
+    """The rule for a source stream. A delayed copy has none: what it shows is kept as its source's."""
+    return None if stream.endswith(DELAYED) else best_match(plan.shifts, app, stream)
+
+
+def _wanted(stream: StreamPresence, rule: Shift, template: str) -> Wanted:
+    name = _name(stream.stream, template)
+    identity = f"{stream.domain}/{stream.app}/{name}"
+    spec = ShiftSpec(
+        domain=stream.domain,
+        app=stream.app,
+        stream=stream.stream,
+        template=template,
+        name=name,
+        slice_s=rule.slice_s,
+        days=rule.days,
+        folder=f"{FOLDER}/{hashlib.sha256(identity.encode()).hexdigest()[:24]}",
+    )
+    return Wanted(identity, msgspec.json.encode(spec))
+
+
+def _name(stream: str, template: str) -> str:
+    return f"{stream}_{template}" if template else stream
+
+
+def _key(spec: ShiftSpec, start_ms: int) -> str:
+    """The name of a slice in the store; it ends in a word that cannot be guessed, which is in the slice's address, too."""
+    day = time.strftime("%Y-%m-%d", time.gmtime(start_ms // 1000))
+    return f"{spec.domain}/{spec.app}/{spec.name}/{day}/{start_ms}-{secrets.token_hex(8)}.ts"
+
+
+def _word(row: MediaSlice) -> str:
+    return row.key.removesuffix(".ts").rpartition("-")[2]
+
+
+def _of(stream: ShiftStream, *, playable: bool = True) -> Select[MediaSlice]:
+    """The slices of a stream."""
+    query = select(MediaSlice).where(
+        MediaSlice.kind == OWNER,
+        MediaSlice.domain == stream.domain,
+        MediaSlice.app == stream.app,
+        MediaSlice.stream == stream.stream,
+        MediaSlice.template == stream.template,
+    )
+    return query.where(MediaSlice.state.in_(_PLAYABLE)) if playable else query
+
+
+def _kept(row: MediaSlice) -> KeptSlice:
+    name = f"t{row.id}-{_word(row)}"
+    return KeptSlice(row.number, row.file_number, row.discontinuity, row.start_ms, row.duration_ms, row.bytes, name)
+
+
+async def _between(session: AsyncSession, stream: ShiftStream, start_ms: int, end_ms: int) -> list[KeptSlice]:
+    """The slices that have something of a range."""
+    rows = _of(stream).where(MediaSlice.start_ms > start_ms - SPREAD_MS, MediaSlice.start_ms < end_ms)
+    found = [_kept(row) for row in await session.scalars(rows.order_by(MediaSlice.start_ms))]
+    return [kept for kept in found if kept.end_ms > start_ms]
+
+
+async def _first(session: AsyncSession, stream: ShiftStream, start_ms: int, end_ms: int | None) -> KeptSlice | None:
+    """The first slice that reaches beyond a time."""
+    rows = _of(stream).where(
+        MediaSlice.start_ms > start_ms - SPREAD_MS, MediaSlice.start_ms + MediaSlice.duration_ms > start_ms
+    )
+    if end_ms is not None:
+        rows = rows.where(MediaSlice.start_ms < end_ms)
+    row = await session.scalar(rows.order_by(MediaSlice.start_ms).limit(1))
+    return None if row is None else _kept(row)
+
+
+async def _find(session: AsyncSession, domain: str, app: str, name: str) -> ShiftStream | None:
+    """The stream of a name, or else the rendition whose name it is."""
+    cuts = [at for at, letter in enumerate(name) if letter == "_"][:CANDIDATES_MAX]
+    candidates = [(name, ""), *((name[:at], name[at + 1 :]) for at in cuts)]
+    rows = await session.scalars(
+        select(ShiftStream).where(
+            ShiftStream.domain == domain,
+            ShiftStream.app == app,
+            tuple_(ShiftStream.stream, ShiftStream.template).in_(candidates),
+        )
+    )
+    found = {(row.stream, row.template): row for row in rows}
+    return next((found[candidate] for candidate in candidates if candidate in found), None)
+
+
+async def _stored(session: AsyncSession, slice_: int) -> None:
+    """The store has confirmed a slice."""
+    row = await session.get(MediaSlice, slice_)
+    if row is not None:
+        row.state, row.local_path = "stored", ""
