@@ -104,8 +104,7 @@ class Database:
         crypto.bind(engine.dialect, crypto.Cipher(key))
         database = cls(engine)
         try:
-            # the lock file covers what a transaction of SQLite cannot: the first switch of a new file to WAL
-            async with _locked(key_file.with_name("migrate.lock")), database._engine_for("migrate").begin() as connection:
+            async with _locked(_beside(url, key_file) / "migrate.lock"), database._engine_for("migrate").begin() as connection:
                 await connection.run_sync(_migrate)
             async with database.read() as session:  # fails now, not at the first request, if the key is another one
                 await session.scalar(select(AccessKey.secret).limit(1))
@@ -189,6 +188,12 @@ def _url(location: Path | str) -> URL:
     if driver is None:
         raise DatabaseUnusableError(f"database: expected postgresql:// or sqlite://, got {url.drivername}://")
     return url.set(drivername=driver)
+
+
+def _beside(url: URL, key_file: Path) -> Path:
+    """The folder of the lock file, which covers what a transaction of SQLite cannot: the first switch of a new file to WAL."""
+    of_file = url.get_backend_name() == "sqlite" and url.database
+    return Path(url.database or "").parent if of_file else key_file.parent
 
 
 def _engine(url: URL) -> AsyncEngine:
