@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fractions
+import itertools
 import math
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import tempfile
 import threading
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from typing import Any
 
@@ -244,14 +245,24 @@ class TagPush:
         self.client.close()
 
 
+def endless(tags: list[FlvTag]) -> Iterator[FlvTag]:
+    """The tags again and again, on one clock: an encoder that does not end, however long a test takes."""
+    frame_ms = 1000 // RATE
+    period_ms = tags[-1].timestamp_ms + frame_ms
+    for turn in itertools.count():
+        for tag in tags:
+            yield FlvTag(tag.kind, tag.timestamp_ms + turn * period_ms, tag.body)
+
+
 @contextlib.contextmanager
-def trickle(push: TagPush, tags: list[FlvTag], shift_ms: int = 0) -> Iterator[threading.Thread]:
+def trickle(push: TagPush, tags: Iterable[FlvTag], shift_ms: int = 0) -> Iterator[threading.Thread]:
     """Send the tags from a thread in real time, by their timestamps, until the block ends."""
     stop = threading.Event()
 
     def run() -> None:
-        started, first = time.monotonic(), tags[0].timestamp_ms
+        started, first = time.monotonic(), None
         for tag in tags:
+            first = tag.timestamp_ms if first is None else first
             if stop.wait(max(0.0, started + (tag.timestamp_ms - first) / 1000 - time.monotonic())):
                 return
             try:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.api import Pair
-from support.encoders import TagPush, trickle
+from support.encoders import TagPush, endless, trickle
 from support.flv import VIDEO, FlvTag, check_times
 from support.players import HttpViewer
 from support.rtmp import Status
@@ -32,7 +32,7 @@ class Encoder:
         self._stack = contextlib.ExitStack()
         until(lambda: self._connect(pair), "the push is taken")
         marked = [FlvTag(tag.kind, tag.timestamp_ms, tag.body + mark * (tag.kind == VIDEO and tag.is_frame)) for tag in clip]
-        self._stack.enter_context(trickle(self.push, marked))
+        self._stack.enter_context(trickle(self.push, endless(marked)))
 
     def _connect(self, pair: Pair) -> bool:
         try:
