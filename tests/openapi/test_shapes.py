@@ -21,6 +21,7 @@ from headwater.openapi.operations import OPERATIONS
 from support.api_server import ApiServer
 from support.api_signer import v1_parameters, v3_headers
 from support.certificates import Authority
+from support.record_rows import Center, recorded
 
 SHAPES: dict[str, Any] = json.loads(Path(__file__).with_name("operation_shapes.json").read_text())
 IGNORED = {"CheckUrl"}
@@ -31,11 +32,22 @@ STREAM = {"DomainName": PUSH, "AppName": "live", "StreamName": "cam", "LiveStrea
 BLOCKED = {"DomainName": PLAY, "AppName": "live", "StreamName": "cam"}
 PUSHED = {"Domain": PLAY, "AppName": "live", "StreamName": "cam"}
 DELAYED = {"Domain": PLAY, "App": "live", "Stream": "cam"}
+PUBLISHED = {"DomainName": PLAY, "AppName": "live", "StreamName": "cam"}
+RECORDED = {"OssEndpoint": "oss-cn-shanghai.aliyuncs.com", "OssBucket": "shapes"}
+FORMATS = {
+    f"{kind}.1.{name}": value
+    for kind in ("RecordFormat", "TranscodeRecordFormat")
+    for name, value in {
+        "Format": "m3u8",
+        "OssObjectPrefix": "{StreamName}/{StartTime}_{EndTime}",
+        "SliceOssObjectPrefix": "{StreamName}/{UnixTimestamp}_{Sequence}",
+    }.items()
+}
 SPAN = {"StartTime": format_time(time.time() - 600), "EndTime": format_time(time.time() + 600)}
 PICTURED = {"DomainName": PLAY, "AppName": "live"}
 BUCKET = {"OssEndpoint": "oss-cn-shanghai.aliyuncs.com", "OssBucket": "pictures"}
 RESOURCE = {"ResourceType": "DOMAIN", "ResourceId.1": PLAY}
-STAGED = "the id of what is staged"
+STAGED, CLIP = "the id of what is staged", "the id of a clip"
 FUNCTION = json.dumps([{"functionName": "range", "functionArgs": [{"argName": "enable", "argValue": "on"}]}])
 ISSUED = Authority().issue(PLAY)
 CERTIFICATE = {"SSLProtocol": "on", "SSLPub": ISSUED.chain_pem, "SSLPri": ISSUED.key_pem}
@@ -108,6 +120,20 @@ CALLS: list[tuple[str, dict[str, str]]] = [
     ("DeleteLiveAppSnapshotConfig", PICTURED),
     ("DescribeLiveStreamSnapshotInfo", {**PICTURED, "StreamName": "cam", **SPAN, "Limit": "1"}),
     ("DeleteSnapshotFiles", {**PICTURED, "StreamName": "cam", "CreateTimestampList.1": "1", "RemoveFile": "true"}),
+    ("AddLiveAppRecordConfig", {**PUBLISHED, **RECORDED, **FORMATS, "TranscodeTemplates.1": "ld"}),
+    ("UpdateLiveAppRecordConfig", {**PUBLISHED, "OssEndpoint": RECORDED["OssEndpoint"], "DelayTime": "20"}),
+    ("DescribeLiveRecordConfig", {"DomainName": PLAY}),
+    ("RealTimeRecordCommand", {**PUBLISHED, "Command": "start"}),
+    ("DeleteLiveAppRecordConfig", PUBLISHED),
+    ("AddLiveRecordVodConfig", {**PUBLISHED, "RecordFormat.1.Format": "mp4"}),
+    ("UpdateLiveRecordVodConfig", {**PUBLISHED, "CycleDuration": "300"}),
+    ("DescribeLiveRecordVodConfigs", {"DomainName": PLAY}),
+    ("DeleteLiveRecordVodConfig", PUBLISHED),
+    ("DescribeLiveStreamRecordContent", {**PUBLISHED, **SPAN}),
+    ("CreateLiveStreamRecordIndexFiles", {**PUBLISHED, **RECORDED, **SPAN, "OssObject": "{Date}/{StreamName}.m3u8"}),
+    ("DescribeLiveStreamRecordIndexFile", {**PUBLISHED, "RecordId": CLIP}),
+    ("DescribeLiveStreamRecordIndexFiles", {**PUBLISHED, **SPAN}),
+    ("DeleteLiveStreamRecordIndexFiles", {**PUBLISHED, "RecordId.1": CLIP, "RemoveFile": "true"}),
     ("ForbidLiveStream", STREAM),
     ("DescribeLiveStreamsBlockList", {"DomainName": PLAY}),
     ("ResumeLiveStream", STREAM),
@@ -145,7 +171,14 @@ def answers(api_server: ApiServer) -> dict[str, tuple[dict[str, Any], ElementTre
         api_server.do(api_server.services.streams._note_master(item))
         api_server.do(_take_pictures(api_server, now_s))
 
+        api_server.do(recorded(api_server.database, PLAY, "live", "cam", start_s=now_s - 60, seconds=30))
+        api_server.services.recording._centers = Center()  # type: ignore[assignment]
+
         def filled(parameters: dict[str, str]) -> dict[str, str]:
+            if CLIP in parameters.values():
+                clips = call_v3("DescribeLiveStreamRecordIndexFiles", {**PUBLISHED, **SPAN})
+                id_ = clips["RecordIndexInfoList"]["RecordIndexInfo"][0]["RecordId"]
+                return {name: id_ if value == CLIP else value for name, value in parameters.items()}
             if STAGED not in parameters.values():
                 return parameters
             staged = call_v3("DescribeLiveDomainStagingConfig", {"DomainName": PLAY, "FunctionNames": "range"})
@@ -181,6 +214,8 @@ def check_json(shape: Any, value: Any, where: str) -> None:
                 check_json(inner, item, f"{where}[]")
         case "int":
             assert type(value) is int, where
+        case "float":
+            assert isinstance(value, (int, float)), where
         case "str":
             assert type(value) is str, where
         case "bool":
@@ -201,6 +236,8 @@ def check_xml(shape: Any, elements: list[ElementTree.Element], where: str) -> No
                 check_xml(inner, [element], where)
         case "int":
             assert (elements[0].text or "").isdecimal(), where
+        case "float":
+            assert float(elements[0].text or "") >= 0, where
         case "bool":
             assert elements[0].text in ("true", "false"), where
 

@@ -28,6 +28,8 @@ from headwater.store.models import (
     MasterChange,
     MultiStreamDomain,
     PlayMapping,
+    RecordLibraryTemplate,
+    RecordTemplate,
     Snapshot,
     SnapshotTemplate,
     StreamBan,
@@ -93,7 +95,7 @@ class BindingService:
         """Make a streaming domain a sub-streaming domain of another one (AddLiveDomainPlayMapping).
 
         From then on it plays the streams of its main domain. Who may view them is still its own business; what it had of
-        its own about streams is deleted: ingest domains' bindings, delays, delayed streams, snapshots,
+        its own about streams is deleted: ingest domains' bindings, delays, delayed streams, snapshots, recording templates,
         `headwater_live`, dual streams, forbidden streams.
         Both are in one live center (ours: media of the main domain is processed there, whichever domain plays it). Raises
         InvalidParam (no two streaming domains, or one that has sub-streaming domains or is one), DomainRegionMismatch,
@@ -123,6 +125,8 @@ class BindingService:
                 delete(DelayConfig).where(DelayConfig.domain == sub.name),
                 delete(DomainFunction).where(DomainFunction.domain == sub.name, DomainFunction.function.in_(MAIN_ONLY)),
                 delete(StreamBan).where(StreamBan.domain == sub.name),
+                delete(RecordTemplate).where(RecordTemplate.domain == sub.name),
+                delete(RecordLibraryTemplate).where(RecordLibraryTemplate.domain == sub.name),
                 delete(MultiStreamDomain).where(MultiStreamDomain.domain == sub.name),
                 delete(ManualStream).where(ManualStream.domain == sub.name),
                 delete(MasterChange).where(MasterChange.domain == sub.name),
@@ -188,6 +192,15 @@ async def check_main(session: AsyncSession, name: str, functions: Collection[str
     """Raises IllegalOperation if some of these functions are only for main streaming domains and this is none."""
     if not MAIN_ONLY.isdisjoint(functions) and await is_sub(session, name):
         raise error("IllegalOperation", "A sub-streaming domain takes this from its main streaming domain.")
+
+
+async def owned_main_domain(session: AsyncSession, account_id: str, name: str) -> str:
+    """The name of an account's main streaming domain. Raises as `owned_domain` does, and IllegalOperation for other domains."""
+    domain = await owned_domain(session, account_id, name)
+    if domain.type != "liveVideo":
+        raise error("IllegalOperation")
+    await check_main(session, domain.name)
+    return domain.name
 
 
 async def _first_sub(session: AsyncSession, name: str) -> str | None:

@@ -11,14 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from headwater.access.plan import PLAN_PREFIX, Plan, encode, plan_key
 from headwater.cluster.interface import Cluster
-from headwater.domains import delays, snapshots, time_shift
+from headwater.domains import delays, recording, snapshots, time_shift
 from headwater.store.database import Database
 from headwater.store.models import Domain
 
 Part = Callable[[AsyncSession, Sequence[str]], Awaitable[dict[str, dict[str, Any]]]]
 """Reads what some domains have of one family: fields of `Plan` by domain, without the domains that have none."""
 
-PARTS: tuple[Part, ...] = (time_shift.plan_part, delays.plan_part, snapshots.plan_part)
+PARTS: tuple[Part, ...] = (time_shift.plan_part, delays.plan_part, snapshots.plan_part, recording.plan_part)
 """The families, each with fields of its own."""
 
 READ_AT_ONCE = 1000

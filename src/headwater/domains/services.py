@@ -20,10 +20,13 @@ from headwater.domains.cnames import CnameService
 from headwater.domains.delays import DelayService
 from headwater.domains.filing_watch import FilingWatch
 from headwater.domains.filings import FilingService
+from headwater.domains.library import LibraryService
 from headwater.domains.multi_stream import MultiStreamService
 from headwater.domains.ownership import OwnershipService
 from headwater.domains.plans import PlanPublisher
 from headwater.domains.quota import QuotaService
+from headwater.domains.record_content import RecordContentService
+from headwater.domains.recording import RecordingService
 from headwater.domains.service import DomainService
 from headwater.domains.snapshots import SnapshotService
 from headwater.domains.staging import StagingService
@@ -69,6 +72,9 @@ class Services:
     time_shift: TimeShiftService
     delays: DelayService
     snapshots: SnapshotService
+    recording: RecordingService
+    library: LibraryService
+    record_content: RecordContentService
 
 
 def build(database: Database, cluster: Cluster, settings: Settings, clock: Callable[[], float] = time.time) -> Services:
@@ -119,5 +125,8 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         time_shift=TimeShiftService(database, plans, clock),
         delays=DelayService(database, plans, clock),
         snapshots=SnapshotService(database, plans, stores, buckets, centers, clock),
+        recording=RecordingService(database, plans, buckets, centers, clock),
+        library=LibraryService(database, plans, buckets, clock),
+        record_content=RecordContentService(database, stores, buckets, clock),
         certificates=CertificateService(database, domains.publisher, settings.acme, clock),
     )

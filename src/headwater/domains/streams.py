@@ -18,7 +18,7 @@ from headwater.access.names import is_name
 from headwater.access.policy import Ban, Kick
 from headwater.access.presence import STREAM_PREFIX, StreamPresence
 from headwater.cluster.interface import SYNCED, Cluster
-from headwater.domains import multi_stream, rules
+from headwater.domains import multi_stream, record_content, rules
 from headwater.domains.bindings import is_sub, main_domain
 from headwater.domains.errors import error, invalid
 from headwater.domains.owned import owned_domain
@@ -329,8 +329,9 @@ class StreamService:
             if publishes:
                 await session.execute(delete(Publish).where(Publish.id.in_(publishes)))
             changes = await multi_stream.purge_changes(session, now_s - HISTORY_SPAN_S, PURGED_AT_ONCE)
+            records = await record_content.purge(session, now_s, PURGED_AT_ONCE)
         await self._publisher.bans(bans)
-        return len(bans) + len(publishes) + changes
+        return len(bans) + len(publishes) + changes + records
 
     async def _note_master(self, item: StreamPresence) -> None:
         async with self._database.write() as session:
