@@ -176,9 +176,9 @@ class SnapshotDepartment:
         """A picture of now, one for all who ask at the same time."""
         now = time.monotonic()
         since, task = self._asked.get(stream, (0.0, None))
-        if task is None or (task.done() and now - since > REMEMBERED_S):
+        if task is None or (task.done() and (now - since > REMEMBERED_S or _failed(task))):
             task = asyncio.create_task(self._make(stream))
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # whoever asked may have left
+            task.add_done_callback(_failed)  # so that the error is read even if whoever asked has left
             self._asked[stream] = now, task
             self._asked.move_to_end(stream)
             self._forget()
@@ -218,6 +218,10 @@ class SnapshotDepartment:
             raise NoStreamError("The stream is on a node that cannot be reached.")
         socket = msgspec.json.decode(worker.value, type=WorkerPresence).internal_socket
         return Source(*stream, session=found.session, socket=socket)
+
+
+def _failed(task: asyncio.Task[Picture]) -> bool:
+    return task.cancelled() or task.exception() is not None
 
 
 def template_of(plan: Plan, app: str) -> Snapshots | None:
