@@ -114,6 +114,34 @@ async def test_a_file_is_stored_its_owner_told_and_only_then_removed_here(world:
     assert await world.stores.get(ENDPOINT, BUCKET, "k/a.flv") == b"data"
 
 
+async def test_of_two_files_under_one_name_the_later_one_is_there_in_the_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once, most = 0, 0
+    put_file = world.stores.put_file
+
+    async def slow(endpoint: str, bucket: str, key: str, path: Path, *, bytes_: int, content_type: str = "") -> Stored:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0.01)
+        at_once -= 1
+        return await put_file(endpoint, bucket, key, path, bytes_=bytes_)
+
+    monkeypatch.setattr(world.stores, "put_file", slow)
+    world.queue.start()
+    for data in (b"first", b"later"):
+        path = world.folder / data.decode()
+        path.write_bytes(data)
+        async with world.database.write() as session:
+            place = {"endpoint": ENDPOINT, "bucket": BUCKET, "key": "k/same"}
+            world.queue.enqueue(session, path, **place, bytes_=5, sha256="", owner_kind="file", owner_id=5)
+        world.queue.wake()
+    await settle(world, "empty")
+    assert most == 1
+    assert await world.stores.get(ENDPOINT, BUCKET, "k/same") == b"later"
+
+
 async def test_failures_are_tried_again_with_longer_and_longer_pauses(world: World) -> None:
     world.stores.failures = 3
     path = await world.add("a.flv")

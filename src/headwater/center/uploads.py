@@ -52,7 +52,8 @@ class Uploads:
         self._now_s = now_s
         self._handlers: dict[str, Handler] = {}
         self._news = asyncio.Event()
-        self._busy: dict[int, asyncio.Task[None]] = {}
+        self._busy: dict[int, str] = {}  # keys by id
+        self._carrying: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
 
     def register(self, owner_kind: str, stored: Handler) -> None:
@@ -108,7 +109,7 @@ class Uploads:
 
     async def close(self) -> None:
         """Stop; uploads that run are cut off, and begin again with the next start."""
-        tasks = [*self._busy.values(), *([self._task] if self._task is not None else [])]
+        tasks = [*self._carrying, *([self._task] if self._task is not None else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -137,19 +138,24 @@ class Uploads:
             return RETRY_MAX_S  # the end of one is news
         async with self._database.read() as session:
             query = select(Upload).where(Upload.node == self._node, Upload.state.in_(("waiting", "stored")))
-            query = query.where(Upload.id.not_in(list(self._busy)))
+            # the file before it under the same name must be done with first, or it might be the last to arrive
+            query = query.where(Upload.id.not_in(list(self._busy)), Upload.key.not_in(list(self._busy.values())))
             found = (await session.scalars(query.order_by(Upload.next_try_s, Upload.id).limit(room + 1))).all()
         now_s = self._now_s()
         for upload in found[:room]:
             if upload.next_try_s > now_s:
                 return upload.next_try_s - now_s
+            if upload.key in self._busy.values():
+                continue
             task = asyncio.create_task(self._carry(upload), name=f"upload {upload.id}")
-            self._busy[upload.id] = task
+            self._busy[upload.id] = upload.key
+            self._carrying.add(task)
             task.add_done_callback(functools.partial(self._done, upload.id))
         return max(found[-1].next_try_s - now_s, 0.0) if len(found) > room else RETRY_MAX_S
 
-    def _done(self, upload: int, _: asyncio.Task[None]) -> None:
+    def _done(self, upload: int, task: asyncio.Task[None]) -> None:
         del self._busy[upload]
+        self._carrying.discard(task)
         self._news.set()
 
     async def _carry(self, upload: Upload) -> None:
