@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 
-from headwater.media import codecs
+from headwater.media import codecs, nal
 from headwater.media.codecs import AudioConfig, VideoConfig
 from headwater.media.errors import MediaError
+from headwater.media.nal import AVC_AUD, AVC_PPS, AVC_SPS, HEVC_AUD
 from headwater.media.tag import AUDIO, VIDEO, Tag
 
 PACKET_BYTES = 188
@@ -30,14 +30,7 @@ AUDIO_PES_MS = 100
 AUDIO_PES_BYTES_MAX = 16 * 1024
 """A gathered packet is closed at this size too: its length field has 16 bits."""
 
-NAL_UNITS_MAX = 4096
-"""NAL units in one frame. The highest levels allow 600 slices; one for each network packet of a 4 MiB frame are 3000."""
-
 START_CODE = b"\0\0\0\1"
-
-AVC_SPS, AVC_PPS, AVC_AUD = 7, 8, 9
-HEVC_AUD = 35
-"""NAL unit types (ITU-T H.264, table 7-1; H.265, table 7-1)."""
 
 _AVC_DELIMITER = START_CODE + bytes((AVC_AUD, 0xF0))
 _HEVC_DELIMITER = START_CODE + bytes((HEVC_AUD << 1, 0x01, 0x50))
@@ -55,8 +48,6 @@ _TICKS_MASK = (1 << 33) - 1
 _BODY_BYTES = PACKET_BYTES - 4
 _COUNTERS = bytes(0x10 | count for count in range(16))
 """The fourth byte of packets without adaptation field, by continuity counter."""
-
-_unpack_32 = struct.Struct(">I").unpack_from
 
 
 def supported(video: VideoConfig | None, audio: AudioConfig | None) -> str | None:
@@ -202,8 +193,8 @@ class TsMuxer:
         delimiter_type, set_types = (AVC_AUD, _AVC_SETS) if avc else (HEVC_AUD, _HEVC_SETS)
         parts = [_AVC_DELIMITER if avc else _HEVC_DELIMITER]
         own_sets = False
-        for unit in _nal_units(data, config.nal_length_bytes):
-            nal_type = unit[0] & 0x1F if avc else unit[0] >> 1 & 0x3F
+        for unit in nal.units(data, config.nal_length_bytes):
+            nal_type = nal.unit_type(config.codec, unit)
             if nal_type == delimiter_type:
                 continue
             own_sets = own_sets or nal_type in set_types
@@ -302,26 +293,6 @@ def _stream(config: VideoConfig | AudioConfig | None) -> int:
     if isinstance(config, AudioConfig) and config.codec == "mp3":
         return _MPEG1_AUDIO if config.sample_rate_hz >= 32_000 else _MPEG2_AUDIO
     return _STREAM_TYPES[config.codec]
-
-
-def _nal_units(data: bytes, length_bytes: int) -> Iterable[bytes]:
-    """The units of a frame; raises MediaError if lengths and bytes do not agree."""
-    position, end = 0, len(data)
-    units = 0
-    while position < end:
-        start = position + length_bytes
-        if length_bytes == 4 and start <= end:
-            size = _unpack_32(data, position)[0]
-        else:
-            size = int.from_bytes(data[position:start], "big")
-        position = start + size
-        if position > end:
-            raise MediaError("a NAL unit is longer than its frame")
-        units += 1
-        if units > NAL_UNITS_MAX:
-            raise MediaError("a frame of too many NAL units")
-        if size:
-            yield data[start:position]
 
 
 def _adaptation(dts: int, *, random_access: bool) -> bytes:
