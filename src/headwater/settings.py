@@ -373,6 +373,9 @@ class Center(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enabled: whether this node has one.
     transcode_cores: how many cores renditions may use together, measured while they run and estimated before; those beyond are
         refused, and their viewers get the source stream. 0: what media workers and everything else leave free, as measured.
+    transcode_threads: of the decoder and of each encoder of a job. More let a stream use more cores at once, for a little
+        more work and, in low-latency renditions, a little less quality; 1080p with H.265 needs them.
+    transcode_nvenc: encode on an NVIDIA graphics card if its encoder can be opened.
     idle_s: how long a rendition that only viewers want goes on without any: whoever reloads the page, or looks at another
         quality for a moment, should not wait for an encoder that starts again. Players of HLS ask at least every 15 s.
     wait_s: how long a viewer waits for a rendition that has to be started; players give up after some 10 s.
@@ -381,6 +384,8 @@ class Center(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     enabled: bool = True
     transcode_cores: NotNegative = 0.0
+    transcode_threads: PositiveInt = 1
+    transcode_nvenc: bool = True
     idle_s: NotNegative = 30.0
     wait_s: NotNegative = 10.0
     spool: str = ""

@@ -44,6 +44,7 @@ from headwater.center.jobs import Setup
 from headwater.center.manager import Load, Manager, RenditionId
 from headwater.center.shifts import Shifts
 from headwater.center.snapshots import SnapshotDepartment
+from headwater.center.transcoding import Transcoding
 from headwater.center.uploads import Uploads
 from headwater.cluster.centers import CENTER_PREFIX, JOB_PREFIX, CenterPresence, JobPresence
 from headwater.cluster.client import RemoteCluster
@@ -53,7 +54,7 @@ from headwater.settings import Acme, Objects, Settings, SharedClaims
 from headwater.store.database import Database
 from headwater.store.objects import ObjectStores
 
-DEPARTMENTS: tuple[Callable[[Center], Department], ...] = (SnapshotDepartment, Shifts, Delays)
+DEPARTMENTS: tuple[Callable[[Center], Department], ...] = (Transcoding, SnapshotDepartment, Shifts, Delays)
 """All departments, in the order of their start."""
 
 LEASE_S = 5.0
