@@ -15,7 +15,7 @@ from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 
 from headwater.media import flv
-from headwater.media.codecs import split_video
+from headwater.media.codecs import CODED_FRAMES, split_video
 from headwater.media.tag import AUDIO, VIDEO, Flags, Tag
 
 RATE_HZ = 44_100
@@ -95,7 +95,9 @@ def _tone(first: int, rate_hz: int, channels: int) -> av.AudioFrame:
 
 def frames(tags: Iterable[Tag]) -> list[Tag]:
     """The tags of pictures."""
-    return [tag for tag in tags if tag.kind == VIDEO and not tag.flags & Flags.CONFIG]
+    return [
+        tag for tag in tags if tag.kind == VIDEO and (packet := split_video(tag.payload)) and packet.packet_type == CODED_FRAMES
+    ]
 
 
 def shown_ms(tag: Tag) -> int:

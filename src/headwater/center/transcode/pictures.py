@@ -74,7 +74,7 @@ class Overlay:
         for mark, image in marks:
             left, top, wide, tall = placed(mark, width, height, image.width / image.height)
             scaled = image.resize((wide, tall), Image.Resampling.LANCZOS)
-            frame = av.VideoFrame.from_image(scaled)  # type: ignore[no-untyped-call]
+            frame = av.VideoFrame.from_bytes(scaled.tobytes(), wide, tall)
             space = "ITU709" if like.colorspace == BT709 else "ITU601"
             frame = frame.reformat(format="yuva420p", dst_colorspace=space, dst_color_range="MPEG")
             frame.pts, frame.time_base = 0, MILLISECONDS

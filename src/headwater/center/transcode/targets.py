@@ -12,6 +12,12 @@ from headwater.access.plan import Audio, Video
 EDGE_MIN = 16
 """Encoders work in blocks of 16 pixels."""
 
+SNAP = 0.01
+"""848x480 is what people call 16:9 of 480 lines, though it is 477.
+
+So close to the wanted box, the picture gets the box's own size.
+"""
+
 BITS_PER_PIXEL = 0.07
 """The rate of a rendition that asks for none, while the source's is not known yet: 1.6 Mbit/s for 720p with 25 frames."""
 
@@ -82,7 +88,14 @@ def size(video: Video, width: int, height: int) -> tuple[int, int]:
         wanted_width / width if wanted_width else 1.0,
         wanted_height / height if wanted_height else 1.0,
     )
-    return _even(width * scale, width), _even(height * scale, height)
+    made_width, made_height = width * scale, height * scale
+    if wanted_width and wanted_height and max(made_width, made_height) < max(width, height):
+        made_width, made_height = _snapped(made_width, wanted_width), _snapped(made_height, wanted_height)
+    return _even(made_width, width), _even(made_height, height)
+
+
+def _snapped(edge: float, wanted: int) -> float:
+    return wanted if abs(edge - wanted) <= SNAP * wanted else edge
 
 
 def _even(edge: float, source: int) -> int:
