@@ -3,79 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import msgspec
 import pytest
 
 from headwater.access.demand import WANT_PREFIX, Refused, refused_key, want_key
-from headwater.access.plan import Plan, Rendition, Video, encode, plan_key
-from headwater.access.presence import StreamPresence, stream_key
-from headwater.access.presence import encode as encode_presence
-from headwater.center.config import CenterConfig
-from headwater.center.server import CenterServer
-from headwater.cluster.centers import CenterError, CenterRefusal, Centers
-from headwater.live.stream import LiveStream, StreamKey
-from headwater.settings import Center, Settings
-from headwater.store.database import Database
-from support.fake_department import FakeDepartment
-from support.media_worker import DOMAIN, KEY, Encoder, Worker, running
+from headwater.access.plan import Rendition, Video
+from headwater.access.presence import stream_key
+from headwater.cluster.centers import CenterError, CenterRefusal
+from support import center_world
+from support.center_world import PRODUCT, World
+from support.media_worker import KEY, Encoder
 from support.wait import eventually
-
-PRODUCT = StreamKey(DOMAIN, "live", "cam_ld")
-
-
-class World:
-    """A media worker and a center with a department of renditions and one of recordings."""
-
-    def __init__(self, folder: Path, worker: Worker, database: Database) -> None:
-        self.worker = worker
-        self.renditions = FakeDepartment("transcode", follows_plan=True)
-        self.renditions.renditions = True
-        self.records = FakeDepartment("record")
-        settings = Settings(data_dir=str(folder), center=Center(transcode_cores=50, idle_s=0.2))
-        self.center = CenterServer(
-            CenterConfig("node", settings, "", str(folder / "center.sock")),
-            worker.cluster,
-            database,
-            asyncio.get_running_loop(),
-            (lambda _: self.renditions, lambda _: self.records),
-        )
-        self.centers = Centers(worker.cluster)
-
-    async def plan(self, *renditions: Rendition, most: int = 0) -> None:
-        plan = Plan(DOMAIN, "1", "cn", renditions_max=most, renditions=renditions)
-        await self.worker.cluster.put(plan_key(DOMAIN), encode(plan))
-
-    async def announce(self, key: StreamKey = KEY) -> None:
-        """The encoder of the hub is no session that the worker would announce by itself."""
-        presence = StreamPresence(*key, "encoder", "push.test", "rtmp://", 1.0, "::1", "::1", "node", 0)
-        await self.worker.cluster.put(stream_key(*key), encode_presence(presence))
-
-    def state(self, kind: str, job: str = "cam") -> str:
-        found = self.center.hosts.jobs.get((kind, job))
-        return "" if found is None else "waiting" if found.state is None else found.state.state
 
 
 @pytest.fixture
-async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parents[1]}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    with tempfile.TemporaryDirectory(prefix="hw-") as name:
-        folder = Path(name)
-        database = await Database.open(folder / "headwater.db")
-        async with contextlib.AsyncExitStack() as exits:
-            exits.push_async_callback(database.close)
-            worker = await exits.enter_async_context(running(folder))
-            world = World(folder, worker, database)
-            await world.center.start()
-            exits.push_async_callback(world.center.stop)
-            yield world
-        assert world.records.closed
+async def world() -> AsyncIterator[World]:
+    async with center_world.world() as world:
+        yield world
 
 
 def _rendition(lazy: bool) -> Rendition:
@@ -141,7 +89,7 @@ async def test_a_killed_job_comes_back_and_its_source_notices_nothing(world: Wor
     encoder = Encoder(world.worker)
     encoder.write(60)
     await world.announce()
-    product = await _product(world)
+    product = await world.product()
     process = world.center.hosts.process_of(("transcode", "cam"))
     assert process is not None
     os.kill(process.pid, signal.SIGKILL)
@@ -159,8 +107,3 @@ async def test_without_a_center_whoever_asks_is_told_so(world: World) -> None:
     await world.worker.cluster.delete("center/node")
     with pytest.raises(CenterError, match="no live center is running"):
         await world.centers.ask("GET", "/jobs")
-
-
-async def _product(world: World) -> LiveStream:
-    await eventually(lambda: PRODUCT in world.worker.node.hub.streams, "the rendition is live", 20)
-    return world.worker.node.hub.streams[PRODUCT]

@@ -20,6 +20,7 @@ class StreamPresence(msgspec.Struct, frozen=True, omit_defaults=True):
     upstream: number of the publisher among those who push this stream at once, 0 where the domain allows but one.
     reason: why it is the master: `published`, `ended` or `silent` (its forerunner), `set` (by the customer).
     hls_number: the number that the next HLS segment will have, 0 if none was packed.
+    codecs: as in the CODECS attribute of HLS (RFC 6381), "" while not known.
     source, template: for a product of the center (a rendition, a delayed copy): the name of the stream of the same app that it
     is made of, and what makes it; "" for what a publisher pushes.
     data rates are kbit/s over the last seconds; codec ids are FLV's (7 is AVC, 12 is HEVC, 10 is AAC), 0 when unknown.
@@ -46,6 +47,7 @@ class StreamPresence(msgspec.Struct, frozen=True, omit_defaults=True):
     audio_kbps: int = 0
     video_codec_id: int = 0
     audio_codec_id: int = 0
+    codecs: str = ""
     source: str = ""
     template: str = ""
 

@@ -34,12 +34,16 @@ class Play(msgspec.Struct, frozen=True):
 
 
 class _Seen(msgspec.Struct):
-    """A viewer: what it watches, when it was seen first and last, and which remote authentication has agreed to it here."""
+    """A viewer: what it watches, when it was seen first and last, and which remote authentication has agreed to it here.
+
+    instead: it was given the source of the rendition that it asked for.
+    """
 
     play: Play
     since: float
     at: float
     answered: RemoteAuth | None = None
+    instead: bool = False
 
 
 def viewer_id(domain: str, uri: str, token: str, client: str, user_agent: str) -> ViewerId:
@@ -83,10 +87,21 @@ class HlsViewers:
         seen = self._seen.get(viewer)
         return seen.answered if seen is not None else None
 
-    def saw(self, viewer: ViewerId, play: Play, now: float, answered: RemoteAuth | None = None) -> None:
-        """An admitted viewer has got a playlist here. answered: the remote authentication that has agreed."""
+    def instead(self, viewer: ViewerId) -> bool:
+        """Whether a viewer got a source stream instead of its rendition; it keeps that, for players cannot change over."""
+        seen = self._seen.get(viewer)
+        return seen is not None and seen.instead
+
+    def saw(
+        self, viewer: ViewerId, play: Play, now: float, answered: RemoteAuth | None = None, *, instead: bool = False
+    ) -> None:
+        """An admitted viewer has got a playlist here. answered: the remote authentication that has agreed.
+
+        instead: the playlist is of the source of the rendition that was asked for.
+        """
         self.heard(viewer, play, now)
         self._seen[viewer].answered = answered
+        self._seen[viewer].instead = instead
         home = self.home(viewer)
         if home != self._index:
             self._guests.setdefault(home, {})[viewer] = play

@@ -19,7 +19,9 @@ from headwater.access.verdict import Grant, Refusal, refuse
 from headwater.delivery.challenges import Challenges
 from headwater.delivery.hls_cache import Fetch, HlsCache, Playlist
 from headwater.delivery.hls_viewers import HlsViewers, Play, ViewerId, viewer_id
+from headwater.delivery.masters import master, viewer_names
 from headwater.delivery.play import Delivery, Found, PlayRequest
+from headwater.delivery.renditions import GroupOf
 from headwater.live.hls import HlsOutput
 from headwater.live.stream import LiveStream, StreamKey
 from headwater.live.viewer import Payer
@@ -194,7 +196,9 @@ class HttpDelivery:
         return Join((*headers, ("Connection", "close")), 200, ask, *found)
 
     def _hls(self, session_id: str, request: Request, ask: PlayRequest) -> Answer:
-        who = viewer_id(ask.domain, ask.uri, ask.token or "", ask.client.origin, ask.client.user_agent[:256])
+        meant = self._delivery.stream_key(ask.domain, ask.app, ask.stream)
+        names = viewer_names(ask, self._delivery.renditions, meant) or (ask.uri, ask.token or "")
+        who = viewer_id(ask.domain, *names, ask.client.origin, ask.client.user_agent[:256])
         known = self.hls_viewers.known(who)
         if known:
             ask = msgspec.structs.replace(ask, answered=self.hls_viewers.answered(who))
@@ -220,12 +224,35 @@ class HttpDelivery:
         if isinstance(admitted, Refusal):
             self.hls_viewers.refused(who, admitted.text)
             return self._refused(request, ask, admitted)
-        key = admitted[1]
+        grant, key = admitted
+        renditions = self._delivery.renditions
+        group = None if renditions.live(key) else renditions.group(key)
+        if group is not None:
+            return self._master(session_id, request, ask, who, key, grant, group)
         query = f"vhost={ask.domain}" if "vhost=" in request.query else ""
-        packed = self._packed(key, query)
-        if packed is None:
-            return self._hls_later(session_id, request, ask, who, key, query)
-        return self._playlist(session_id, request, ask, who, key, packed)
+        served = renditions.at_once(key)
+        if self.hls_viewers.instead(who) and (made := renditions.made(key)) is not None:
+            served = made.source
+        packed = self._packed(served, query) if served is not None else None
+        if served is None or packed is None:
+            return self._hls_later(session_id, request, ask, who, key, served, query)
+        return self._playlist(session_id, request, ask, who, key, packed, instead=served != key)
+
+    async def _master(
+        self, session_id: str, request: Request, ask: PlayRequest, who: ViewerId, key: StreamKey, grant: Grant, group: GroupOf
+    ) -> Response:
+        """The master playlist of a group, once its source is live."""
+        sources, renditions = self._delivery.sources, self._delivery.renditions
+        deadline = sources.deadline
+        while not renditions.live(group.source):
+            if not sources.may_wait() or not await sources.appears(group.source, deadline):
+                return self._refused(request, ask, self._delivery.refuse(session_id, ask, refuse("not_found")))
+        body = master(group, ask, request.query, grant, renditions)
+        headers = (*CORS, ("Content-Type", "application/vnd.apple.mpegurl"), ("Cache-Control", "no-store"))
+        if request.method == "GET":
+            self.hls_viewers.saw(who, Play(str(key), ask.client.origin), self._loop.time(), ask.answered)
+            self._sent((ask.domain, ask.client.secure), len(body))
+        return Response(200, _dressed(headers, grant.policy.answers, ask.client), body)
 
     async def _hls_asked(
         self,
@@ -282,17 +309,36 @@ class HttpDelivery:
         return output.playlist(query) if output.ready else refuse("not_found", "no segment is ready yet")
 
     async def _hls_later(
-        self, session_id: str, request: Request, ask: PlayRequest, who: ViewerId, key: StreamKey, query: str
+        self,
+        session_id: str,
+        request: Request,
+        ask: PlayRequest,
+        who: ViewerId,
+        key: StreamKey,
+        served: StreamKey | None,
+        query: str,
     ) -> Response:
-        return self._playlist(session_id, request, ask, who, key, await self._packed_later(key, query))
+        if served is None:
+            served = await self._delivery.renditions.later(key)
+        packed = await self._packed_later(served, query)
+        return self._playlist(session_id, request, ask, who, key, packed, instead=served != key)
 
     def _playlist(
-        self, session_id: str, request: Request, ask: PlayRequest, who: ViewerId, key: StreamKey, packed: Packed
+        self,
+        session_id: str,
+        request: Request,
+        ask: PlayRequest,
+        who: ViewerId,
+        key: StreamKey,
+        packed: Packed,
+        *,
+        instead: bool,
     ) -> Response:
         if isinstance(packed, Refusal):
             return self._refused(request, ask, self._delivery.refuse(session_id, ask, packed))
         if request.method == "GET":
-            self.hls_viewers.saw(who, Play(str(key), ask.client.origin), self._loop.time(), ask.answered)
+            play = Play(str(key), ask.client.origin)
+            self.hls_viewers.saw(who, play, self._loop.time(), ask.answered, instead=instead)
         plain, zipped = packed
         answers = self._delivery.answers(ask.domain, ask.client)
         headers: Headers = (

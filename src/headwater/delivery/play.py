@@ -14,6 +14,7 @@ from headwater.access.policy import Answers, RemoteAuth
 from headwater.access.refusal import record
 from headwater.access.remote import Asker, unanswered
 from headwater.access.verdict import Grant, Refusal, Rules, refuse
+from headwater.delivery.renditions import Renditions
 from headwater.live.hub import Hub
 from headwater.live.stream import LiveStream, StreamKey
 from headwater.live.viewer import Owner, Sink, Viewer
@@ -67,7 +68,10 @@ class Sources(Protocol):
 
 
 class Delivery:
-    """The delivery side of a media node. full: what is short for one more viewer, None if there is room."""
+    """The delivery side of a media node. full: what is short for one more viewer, None if there is room.
+
+    renditions: what names mean that are made of others.
+    """
 
     def __init__(
         self,
@@ -77,7 +81,9 @@ class Delivery:
         sources: Sources,
         full: Callable[[], str | None],
         asker: Asker,
+        renditions: Renditions,
     ) -> None:
+        self.renditions = renditions
         self.hub = hub
         self.sources = sources
         self._rules = rules
@@ -140,12 +146,20 @@ class Delivery:
         if isinstance(admitted, Refusal):
             return admitted
         grant, key = admitted
-        stream = self.sources.find(key)
+        served = self.renditions.at_once(key)
+        if served is None:
+            return self._find_later(session_id, request, self._rendition(key))
+        stream = self.sources.find(served)
         if isinstance(stream, LiveStream):
             return grant, stream
         if stream is None:
             return self.refuse(session_id, request, refuse("not_found"))
         return self._find_later(session_id, request, stream)
+
+    async def _rendition(self, key: StreamKey) -> LiveStream | None:
+        """The stream to be served for a rendition that is not live (yet)."""
+        found = self.sources.find(await self.renditions.later(key))
+        return found if found is None or isinstance(found, LiveStream) else await found
 
     async def _find_later(self, session_id: str, request: PlayRequest, coming: Awaitable[LiveStream | None]) -> Found:
         stream = await coming

@@ -264,6 +264,31 @@ class AudioConfig(msgspec.Struct, frozen=True):
     specific_config: bytes = b""
 
 
+def video_name(config: VideoConfig) -> str:
+    """The codec as playlists name it (RFC 6381; ISO/IEC 14496-15, annex E), "" for one that no HLS player takes."""
+    sps = next((unit for unit in config.parameter_sets if _is_sps(config.codec, unit)), b"")
+    if config.codec == "h264" and len(sps) >= 4:
+        return f"avc1.{sps[1:4].hex()}"
+    if config.codec == "hevc" and config.profile:
+        # the compatibility flags name the profile itself, and Main 10 decoders take Main, too (ITU-T H.265, A.3)
+        compatible = {1: "6", 2: "4"}.get(config.profile, "0")
+        return f"hvc1.{config.profile}.{compatible}.L{config.level}.B0"
+    return ""
+
+
+def audio_name(config: AudioConfig) -> str:
+    """The codec as playlists name it (RFC 6381), "" for one that no HLS player takes."""
+    if config.codec == "aac":
+        return f"mp4a.40.{config.object_type or 2}"
+    return {"mp3": "mp4a.40.34", "ac3": "ac-3", "eac3": "ec-3"}.get(config.codec, "")
+
+
+def _is_sps(codec: str, unit: bytes) -> bool:
+    if not unit:
+        return False
+    return unit[0] & 0x1F == 7 if codec == "h264" else codec == "hevc" and unit[0] >> 1 & 0x3F == 33
+
+
 def parse_video_config(payload: bytes) -> VideoConfig | None:
     """The configuration in a video tag; None if the tag has none or the codec is unknown. Raises MediaError if it is broken."""
     packet = split_video(payload)

@@ -36,9 +36,38 @@ class Segment(msgspec.Struct, frozen=True):
     map_uri: str = ""
 
 
+class Variant(msgspec.Struct, frozen=True):
+    """One of the streams of a master playlist. width, height, frame_rate: 0 if not known, or without a picture.
+
+    codecs: as RFC 6381 has them, "" if not known.
+    """
+
+    uri: str
+    bandwidth_bps: int
+    width: int = 0
+    height: int = 0
+    frame_rate: float = 0.0
+    codecs: str = ""
+
+
 def rounded_s(duration_ms: int) -> int:
     """A duration rounded to the nearest second, which EXT-X-TARGETDURATION must not be below (RFC 8216, 4.3.3.1)."""
     return (duration_ms + 500) // 1000
+
+
+def master_playlist(variants: Sequence[Variant], version: int = 3) -> bytes:
+    """A master playlist (RFC 8216, 4.3.4); players begin with the first variant."""
+    lines = ["#EXTM3U", f"#EXT-X-VERSION:{version}", "#EXT-X-INDEPENDENT-SEGMENTS"]
+    for variant in variants:
+        attributes = [f"BANDWIDTH={variant.bandwidth_bps}"]
+        if variant.width and variant.height:
+            attributes.append(f"RESOLUTION={variant.width}x{variant.height}")
+        if variant.frame_rate:
+            attributes.append(f"FRAME-RATE={variant.frame_rate:.3f}")
+        if variant.codecs:
+            attributes.append(f'CODECS="{variant.codecs}"')
+        lines += [f"#EXT-X-STREAM-INF:{','.join(attributes)}", variant.uri]
+    return "\n".join([*lines, ""]).encode()
 
 
 def media_playlist(

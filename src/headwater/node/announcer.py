@@ -167,6 +167,7 @@ class Announcer:
         rates.look(now)
         request = session.request
         width = height = video_codec_id = audio_codec_id = 0
+        names: list[str] = []
         for tag in stream.headers:
             if not tag.flags & Flags.CONFIG:
                 continue
@@ -175,10 +176,12 @@ class Announcer:
                     video = codecs.parse_video_config(tag.payload)
                     if video is not None:
                         width, height, video_codec_id = video.width, video.height, video.codec_id
+                        names.append(codecs.video_name(video))
                 else:
                     audio = codecs.parse_audio_config(tag.payload)
                     if audio is not None:
                         audio_codec_id = audio.codec_id
+                        names.append(codecs.audio_name(audio))
         return StreamPresence(
             domain=stream.key.domain,
             app=stream.key.app,
@@ -194,6 +197,7 @@ class Announcer:
             upstream=session.upstream,
             reason=session.reason,
             hls_number=_hls_number(stream),
+            codecs=",".join(names) if all(names) else "",
             source=request.source,
             template=request.template,
             width=width,

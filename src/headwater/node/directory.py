@@ -34,6 +34,7 @@ class Directory:
         self._index = index
         self._clock = clock
         self._on_change = on_change
+        self._streams: dict[StreamKey, presence.StreamPresence] = {}
         self._owners: dict[StreamKey, int] = {}
         self._last: dict[StreamKey, tuple[int, float]] = {}
         self._sockets: dict[int, str] = {}
@@ -43,6 +44,10 @@ class Directory:
         """The other worker to which the publisher of a stream is connected; None if there is none."""
         owner = self._owners.get(key)
         return owner if owner != self._index else None
+
+    def announced(self, key: StreamKey) -> presence.StreamPresence | None:
+        """A stream of this machine as its worker announces it."""
+        return self._streams.get(key)
 
     def source(self, key: StreamKey) -> int | None:
         """The other worker that has a stream, or had it a moment ago."""
@@ -81,11 +86,13 @@ class Directory:
         if value is None:
             now = None
             self._owners.pop(stream, None)
+            self._streams.pop(stream, None)
         else:
             told = presence.decode(value)
             if told.node != self._node:
                 return
             now = self._owners[stream] = told.worker
+            self._streams[stream] = told
             if told.hls_number:
                 self._hls_numbers[stream] = told.hls_number
         if now == before:

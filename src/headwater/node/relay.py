@@ -15,6 +15,7 @@ from urllib.parse import quote
 import structlog
 
 from headwater.access.policy import Policy
+from headwater.access.presence import StreamPresence
 from headwater.delivery.hls_cache import Fetched
 from headwater.delivery.hls_viewers import Play
 from headwater.live.hub import Busy, Hub, Undecided
@@ -244,6 +245,10 @@ class Relay:
         """Whether another worker has the stream now."""
         return self.directory.elsewhere(key) is not None
 
+    def announced(self, key: StreamKey) -> StreamPresence | None:
+        """A stream of this machine as its worker announces it; None if it is not live."""
+        return self.directory.announced(key)
+
     def known_elsewhere(self, key: StreamKey) -> bool:
         """Whether another worker has the stream, or had it a moment ago."""
         return self.directory.source(key) is not None or self.directory.before(key) is not None
@@ -335,7 +340,7 @@ class Relay:
 
     def changed(self, stream: LiveStream) -> None:
         """A stream here has got or lost its publisher."""
-        self._wake(stream.key)
+        self.wake(stream.key)
         if stream.publisher is None and self.directory.elsewhere(stream.key) is not None:
             self._follow(stream.key)
 
@@ -393,7 +398,7 @@ class Relay:
         for pull in tuple(self._pulls.values()):
             pull.close()
         for key in tuple(self._waiting):
-            self._wake(key)
+            self.wake(key)
         tasks = [*self._tasks, *self._questions.values()]
         for task in tasks:
             task.cancel()
@@ -401,7 +406,7 @@ class Relay:
 
     def _moved(self, key: StreamKey) -> None:
         """The directory has another worker for a stream."""
-        self._wake(key)
+        self.wake(key)
         if self.directory.elsewhere(key) is not None:
             self._follow(key)
         else:
@@ -445,7 +450,8 @@ class Relay:
     def _policy(self, key: StreamKey) -> Policy | None:
         return self._rules.policy(key.domain)
 
-    def _wake(self, key: StreamKey) -> None:
+    def wake(self, key: StreamKey) -> None:
+        """Let everybody who waits for a stream look again."""
         for future in self._waiting.get(key, ()):
             if not future.done():
                 future.set_result(None)

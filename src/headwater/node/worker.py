@@ -20,7 +20,9 @@ import structlog
 from headwater.access import policy as policies
 from headwater.access.certificate import CERTIFICATE_PREFIX, HTTP_CHALLENGE_PREFIX
 from headwater.access.client import Doors
+from headwater.access.demand import REFUSED_PREFIX
 from headwater.access.places import Places
+from headwater.access.plan import PLAN_PREFIX
 from headwater.access.presence import PROMOTE_SUBJECT, STREAM_PREFIX, WORKER_PREFIX, Promote, WorkerPresence
 from headwater.access.remote import Asker
 from headwater.access.verdict import Rules
@@ -29,6 +31,7 @@ from headwater.cluster.interface import SYNCED, Change, Cluster, ClusterError, L
 from headwater.delivery.hls_viewers import HlsViewers
 from headwater.delivery.http import HttpDelivery
 from headwater.delivery.play import Delivery
+from headwater.delivery.renditions import Renditions
 from headwater.ingest.session import Ingest, PublishSession
 from headwater.live.hub import Hub
 from headwater.live.stream import LiveStream, StreamKey
@@ -45,6 +48,7 @@ from headwater.node.relay import Relay
 from headwater.node.rtmp import RtmpConnection
 from headwater.node.upstreams import Upstreams
 from headwater.node.usage import Books
+from headwater.node.wants import Wants
 from headwater.observe.counters import Counters
 from headwater.settings import Listen, listen_address
 
@@ -106,8 +110,17 @@ class Node:
             self.asker,
             self._session_changed,
         )
+        self.renditions = Renditions(
+            self.hub, self.relay, loop.time, wait_s=config.settings.center.wait_s, on_demand=self._demanded
+        )
         self.delivery = Delivery(
-            self.hub, self.rules, self.counters, self.relay, lambda: self.admission.full("play"), self.asker
+            self.hub,
+            self.rules,
+            self.counters,
+            self.relay,
+            lambda: self.admission.full("play"),
+            self.asker,
+            self.renditions,
         )
         self.http = HttpDelivery(
             self.delivery,
@@ -122,6 +135,7 @@ class Node:
         self.failed: asyncio.Future[None] = loop.create_future()
         self._announcer: Announcer | None = None
         self._upstreams: Upstreams | None = None
+        self._wants: Wants | None = None
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -137,6 +151,8 @@ class Node:
         self._own(self._announcer.run())
         self._upstreams = Upstreams(self.cluster, lease, self.config, self._numbered)
         self._own(self._upstreams.run())
+        self._wants = Wants(self.cluster, lease, self.config, self.renditions.wanted)
+        self._own(self._wants.run())
         await asyncio.gather(
             self._follow(policies.POLICY_PREFIX, self._policy),
             self._follow(policies.BAN_PREFIX, self._ban),
@@ -145,6 +161,8 @@ class Node:
             self._follow(WORKER_PREFIX, self.relay.directory.worker_changed, rules=False),
             self._follow(CERTIFICATE_PREFIX, self.certificates.changed, rules=False),
             self._follow(HTTP_CHALLENGE_PREFIX, self.http.challenges.changed, rules=False),
+            self._follow(PLAN_PREFIX, self.renditions.plan_changed, rules=False),
+            self._follow(REFUSED_PREFIX, self.renditions.refused_changed, rules=False),
         )
         self._own(self._kicks(self.cluster.subscribe(policies.KICK_SUBJECT)))
         self._own(self._promotions(self.cluster.subscribe(PROMOTE_SUBJECT)))
@@ -289,6 +307,16 @@ class Node:
         self.relay.changed(stream)
         if stream.publisher is None:
             self.loop.call_soon(self.ingest.relieve, stream.key)
+        elif not stream.publisher.remote and not stream.publisher.product and self.renditions.made(stream.key) is not None:
+            log.warning(
+                "a publisher uses the name of a rendition, which is not made as long as it does",
+                session=stream.publisher.id,
+                stream=str(stream.key),
+            )
+
+    def _demanded(self) -> None:
+        if self._wants is not None:
+            self._wants.look()
 
     def _session_changed(self, session: PublishSession) -> None:
         if self._upstreams is not None:
@@ -316,6 +344,7 @@ class Node:
         self.ingest.sweep(self.settings.limits.publisher_silence_s)
         self.relay.sweep()
         self.http.sweep()
+        self._demanded()
         if self._telling is None:
             guests = self.http.hls_viewers.guests()
             if guests:
