@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -190,6 +191,42 @@ def url_show(
     for name, value in rows:
         if value:
             print(f"{name:<11}{value}")
+
+
+@app.command()
+def snapshot(
+    domain: Annotated[str, typer.Argument(help="A streaming domain.")],
+    app_name: Annotated[str, typer.Argument(metavar="APP")],
+    stream: Annotated[str, typer.Argument(help="A live stream, or a rendition that runs.")],
+    output: Annotated[Path | None, typer.Option(help="The file to write (default: STREAM.jpg).", dir_okay=False)] = None,
+    config: Config = None,
+    data_dir: DataDir = None,
+    sets: Sets = None,
+) -> None:
+    """Take a picture of a live stream now, with the help of the server that runs."""
+    from headwater.cluster.client import RemoteCluster
+    from headwater.cluster.interface import ClusterGone
+    from headwater.domains import services
+    from headwater.platform import CLUSTER_SOCKET
+
+    settings = settings_of(config, data_dir, sets, process="cli")
+    socket = str(Path(settings.data_dir).absolute() / CLUSTER_SOCKET)
+
+    async def take(database: Database) -> bytes:
+        cluster = await RemoteCluster.connect(socket)
+        try:
+            return await services.build(database, cluster, settings).snapshots.take(domain, app_name, stream)
+        finally:
+            await cluster.close()
+
+    file = output or Path(f"{stream}.jpg")
+    try:
+        file.write_bytes(with_database(settings, take))
+    except ClusterGone:
+        fail(f"no server is running with the data in {settings.data_dir}")
+    except OSError as error:
+        fail(f"{file}: {error.strerror}")
+    print(file)
 
 
 @app.command()

@@ -69,6 +69,9 @@ READY_S = 30.0
 POLICIES_PER_S = 10_000
 """What a worker reads of the policies that exist, at least: it listens once it knows all of them. Usual are 100,000."""
 
+CLUSTER_SOCKET = "run/cluster.sock"
+"""Where in the data folder the cluster's store answers, unless that path is too long: commands find the running server there."""
+
 SOCKET_PATH_MAX = 90
 """Unix socket paths end at 107 bytes (unix(7)); room is left for the file names."""
 
@@ -150,7 +153,7 @@ class Platform:
         accounts, streams = self.services.accounts, self.services.streams
         await self.services.domains.publish_all()
         await self.services.plans.everything()
-        cluster_socket = run_dir / "cluster.sock"
+        cluster_socket = run_dir / Path(CLUSTER_SOCKET).name
         server: ClusterServer = await serve(cluster, str(cluster_socket))
         exits.push_async_callback(server.close)
         exits.push_async_callback(streams.close_history)
@@ -360,7 +363,7 @@ def _lock(data_dir: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _run_folder(data_dir: Path) -> Iterator[Path]:
     """A private folder for Unix sockets: below the data, or a temporary one if that path is too long for sockets."""
-    folder = data_dir / "run"
+    folder = (data_dir / CLUSTER_SOCKET).parent
     if len(os.fsencode(folder)) > SOCKET_PATH_MAX:
         folder = Path(tempfile.mkdtemp(prefix="headwater-"))
     else:

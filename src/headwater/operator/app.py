@@ -127,6 +127,12 @@ async def _import(call: _Call) -> Any:
     return await call.services.claims.import_rows(rows, actor=call.actor)
 
 
+async def _snapshot(call: _Call) -> Response:
+    query = call.request.query_params
+    names = [query.get(name, "") for name in ("domain", "app", "stream")]
+    return Response(await call.services.snapshots.take(*names), media_type="image/jpeg")
+
+
 def create_app(services: Services, clock: Callable[[], float] = time.time) -> Starlette:
     """The application, for paths below PATH. clock: unix seconds."""
     limiter = SignInLimiter(clock)
@@ -147,6 +153,7 @@ def create_app(services: Services, clock: Callable[[], float] = time.time) -> St
         route("/claims/{name}", "GET", "read", _get),
         route("/claims/{name}", "PUT", "write", _put),
         route("/claims/{name}", "DELETE", "write", _delete),
+        route("/snapshot", "GET", "read", _snapshot),
     ]
     return Starlette(routes=routes, exception_handlers={HTTPException: unrouted})
 
@@ -165,7 +172,9 @@ async def _respond(
         name = await _authenticated(services, limiter, request, address, access)
         known["token"] = name
         result = await serve(_Call(services, request, Actor(f"token {name}", request_id)))
-        response = Response(msgspec.json.encode(result), media_type="application/json")
+        response = (
+            result if isinstance(result, Response) else Response(msgspec.json.encode(result), media_type="application/json")
+        )
     except DomainError as fault:
         known["code"], response = fault.code, _answer(fault, request_id)
         if fault.status == 429:
