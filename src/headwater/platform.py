@@ -70,7 +70,7 @@ POLICIES_PER_S = 10_000
 """What a worker reads of the policies that exist, at least: it listens once it knows all of them. Usual are 100,000."""
 
 CLUSTER_SOCKET = "run/cluster.sock"
-"""Where in the data folder the cluster's store answers, unless that path is too long: commands find the running server there."""
+"""Where in the data folder the cluster's store answers (unless the path is too long): commands find the running server so."""
 
 SOCKET_PATH_MAX = 90
 """Unix socket paths end at 107 bytes (unix(7)); room is left for the file names."""
