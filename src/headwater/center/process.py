@@ -193,11 +193,13 @@ async def _run(kind: str, make: Make, output: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     reader = asyncio.StreamReader(limit=LINE_MAX_BYTES)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    orders, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     transport, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(output, "wb", buffering=0))
     first = await reader.readline()
-    if not first:
-        return  # not needed any more
+    if not first:  # not needed any more
+        orders.close()
+        transport.close()
+        return
     setup = msgspec.json.decode(first, type=Setup)
     logs.configure(setup.settings.log.format, setup.settings.log.level, process=f"{kind}-{setup.number}")
     process = JobProcess(setup, make, transport, loop)
@@ -219,5 +221,6 @@ async def _run(kind: str, make: Make, output: int) -> None:
     finally:
         asked.cancel()
         beating.cancel()
+        orders.close()
         with contextlib.suppress(OSError):
             transport.close()
