@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import time
 from collections import deque
@@ -177,7 +178,8 @@ class TranscodeJob:
         """Work until `stop`; raises what the thread has failed by."""
         self._apply_senders()
         done = asyncio.Event()
-        thread = threading.Thread(target=self._work, args=(done,), name="transcode", daemon=True)
+        context = contextvars.copy_context()  # of logging
+        thread = threading.Thread(target=context.run, args=(self._work, done), name="transcode", daemon=True)
         thread.start()
         reading = self._loop.create_task(self._read())
         try:
