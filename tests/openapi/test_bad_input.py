@@ -17,6 +17,7 @@ from sqlalchemy import func, select, update
 from structlog.testing import capture_logs
 
 from headwater.domains.accounts import NewAccount
+from headwater.domains.record_rules import GivenFormat
 from headwater.settings import Domains, Icp, Settings
 from headwater.store.database import Actor
 from headwater.store.models import ApiNonce, AuditEntry, Base, Domain, DomainRoot, NameClaim
@@ -91,6 +92,13 @@ class World:
             key=self.pem["key"],
             actor=ACTOR,
         )
+        place: dict[str, Any] = {
+            "endpoint": "oss-cn-shanghai.aliyuncs.com",
+            "formats": [GivenFormat("mp4", None, "{StartTime}_{EndTime}")],
+        }
+        await services.recording.add(account, "play.bad.test", "live", "taken", bucket="mine", actor=ACTOR, **place)
+        await services.recording.add(stranger, "theirs.bad2.test", "live", bucket="theirs", actor=ACTOR, **place)
+        await services.library.add(account, "play.bad.test", "live", "library", actor=ACTOR)
         await services.quota.set(self.accounts["full"].account_id, 0, actor=ACTOR)
         async with self.server.database.write() as session:
             session.add(DomainRoot(root="proved.com", account=stranger, method="dnsCheck", proved_s=1.0))

@@ -109,6 +109,8 @@ Code = Literal[
     "SSLPri.MissingParameter",
     "SSLPub.MissingParameter",
     "TaskAlreadyStarted",
+    "TaskNotFound",
+    "TaskNotStopped",
 ]
 
 # Reference control-plane 1.7, 2.2, 3, 7.2 and 8. Ours, where the service's own code is not known: DomainMapping.NotFound,
@@ -116,7 +118,7 @@ Code = Literal[
 # InvalidTimeSpan, ConfigConflict, QuotaExceeded.StreamBlock, QuotaExceeded.ManualStream, QuotaExceeded.ShiftConfig,
 # QuotaExceeded.DelayConfig, InvalidUpstreamSequence.*, DomainOwnerConflict, QuotaExceeded.Ticket, QuotaIncrease.*,
 # InvalidCsv.*, InvalidTicket.*, EntityNotExist.* and what concerns accounts, their keys and the console's users, and tags; of
-# recording InvalidRecordId.*, TaskAlreadyStarted's message and QuotaExceeded.RecordConfig; of
+# recording InvalidRecordId.*, TaskAlreadyStarted's message, TaskNotFound, TaskNotStopped and QuotaExceeded.RecordConfig; of
 # certificates all but Certificate.Duplicated, Certificate.MissMatch, InvalidSSLProtocol.* and *.MissingParameter.
 _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "Certificate.Duplicated": (400, "The certificate name is duplicated."),
@@ -240,7 +242,9 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
         400,
         'An input parameter "SSLPub" that is mandatory for processing the request is not supplied.',
     ),
-    "TaskAlreadyStarted": (400, "The recording has been started already."),
+    "TaskAlreadyStarted": (400, "The stream is being recorded already."),
+    "TaskNotFound": (400, "The stream is not being recorded."),
+    "TaskNotStopped": (400, "The recording of the stream was not stopped."),
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import msgspec
 from sqlalchemy import func, select
@@ -21,7 +21,7 @@ from headwater.cluster.centers import CenterError, CenterRefusal, Centers
 from headwater.domains import library, record_rules
 from headwater.domains.bindings import owned_main_domain
 from headwater.domains.buckets import Buckets
-from headwater.domains.errors import DomainError, error, invalid
+from headwater.domains.errors import Code, error, invalid
 from headwater.domains.record_keys import check_new
 from headwater.domains.record_rules import GivenFormat, OnDemand
 from headwater.store.database import Actor, Database
@@ -29,6 +29,15 @@ from headwater.store.models import RecordTemplate
 
 if TYPE_CHECKING:  # it imports `plan_part`
     from headwater.domains.plans import PlanPublisher
+
+REFUSALS: Final[tuple[Code, ...]] = (
+    "ConfigNotFound",
+    "InvalidStream.NotFound",
+    "TaskAlreadyStarted",
+    "TaskNotFound",
+    "TaskNotStopped",
+)
+"""Why the center does not obey a command: no template, no live stream, or a recording in another state."""
 
 Order = Literal["asc", "desc"]
 Command = Literal["start", "stop", "cancel_delay", "restart"]
@@ -234,8 +243,8 @@ class RecordingService:
         """Start, stop or cut the recording of a live stream (RealTimeRecordCommand).
 
         `start` begins it, `stop` pauses it (its files close after the template's delay), `cancel_delay` closes the files of a
-        stopped one now, `restart` closes the files and begins anew. Raises InvalidAppName, InvalidStreamName, what the center
-        refuses (TaskAlreadyStarted and the like), ServiceUnavailable if no center answers.
+        stopped one now, `restart` closes the files and begins anew. Raises InvalidAppName, InvalidStreamName, REFUSALS of the
+        center, ServiceUnavailable if no center answers.
         """
         if not is_name(app):
             raise invalid("AppName")
@@ -247,7 +256,8 @@ class RecordingService:
         try:
             await self._centers.ask("POST", "/record/command", question)
         except CenterRefusal as refusal:
-            raise DomainError(refusal.code or "InvalidParam", refusal.status, str(refusal)) from None
+            known = next((code for code in REFUSALS if code == refusal.code), None)
+            raise error(known or "ServiceUnavailable", "" if known else f"{refusal}.") from None
         except CenterError as fault:
             raise error("ServiceUnavailable", f"{fault}.") from None
         async with self._database.change(
