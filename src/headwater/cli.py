@@ -207,13 +207,12 @@ def snapshot(
     from headwater.cluster.client import RemoteCluster
     from headwater.cluster.interface import ClusterGone
     from headwater.domains import services
-    from headwater.platform import CLUSTER_SOCKET
+    from headwater.platform import PlatformError, cluster_socket
 
     settings = settings_of(config, data_dir, sets, process="cli")
-    socket = str(Path(settings.data_dir).absolute() / CLUSTER_SOCKET)
 
     async def take(database: Database) -> bytes:
-        cluster = await RemoteCluster.connect(socket)
+        cluster = await RemoteCluster.connect(str(cluster_socket(settings)))
         try:
             return await services.build(database, cluster, settings).snapshots.take(domain, app_name, stream)
         finally:
@@ -222,11 +221,43 @@ def snapshot(
     file = output or Path(f"{stream}.jpg")
     try:
         file.write_bytes(with_database(settings, take))
+    except PlatformError as error:
+        fail(str(error))
     except ClusterGone:
         fail(f"no server is running with the data in {settings.data_dir}")
     except OSError as error:
         fail(f"{file}: {error.strerror}")
     print(file)
+
+
+@app.command()
+def jobs(config: Config = None, data_dir: DataDir = None, sets: Sets = None, json: Json = False) -> None:
+    """List what the live center of the running server does: transcoding, recording, snapshots."""
+    from headwater import platform
+    from headwater.cluster.centers import Centers
+    from headwater.cluster.client import RemoteCluster
+    from headwater.cluster.interface import ClusterError
+
+    settings = settings_of(config, data_dir, sets, process="cli")
+
+    async def look() -> list[Any]:
+        cluster = await RemoteCluster.connect(str(platform.cluster_socket(settings)))
+        try:
+            return await Centers(cluster).jobs()
+        finally:
+            await cluster.close()
+
+    try:
+        found = _run(look())
+    except (OSError, ClusterError, platform.PlatformError) as error:
+        fail(f"no server is running on this data: {error}")
+    if json:
+        print_json(found)
+        return
+    for job in found:
+        stream = f"{job.domain}/{job.app}/{job.stream}"
+        cost = f"{job.cpu:5.2f} cores {job.memory_bytes / 1e6:6.0f} MB"
+        print(f"{job.kind:<10}{job.state:<10}{job.speed:5.2f}x {job.dropped:>6} dropped {cost}  {stream}  {job.error}")
 
 
 @app.command()

@@ -69,11 +69,11 @@ READY_S = 30.0
 POLICIES_PER_S = 10_000
 """What a worker reads of the policies that exist, at least: it listens once it knows all of them. Usual are 100,000."""
 
-CLUSTER_SOCKET = "run/cluster.sock"
-"""Where in the data folder the cluster's store answers (unless the path is too long): commands find the running server so."""
-
 SOCKET_PATH_MAX = 90
 """Unix socket paths end at 107 bytes (unix(7)); room is left for the file names."""
+
+RUN_FOLDER, CLUSTER_SOCKET = "run", "cluster.sock"
+"""Where in data_dir sockets stand, and which of them is that of the cluster's store."""
 
 OWN_FILES = 100
 """Files that a worker has open for itself: listeners, the store, other workers."""
@@ -153,7 +153,7 @@ class Platform:
         accounts, streams = self.services.accounts, self.services.streams
         await self.services.domains.publish_all()
         await self.services.plans.everything()
-        cluster_socket = run_dir / Path(CLUSTER_SOCKET).name
+        cluster_socket = run_dir / CLUSTER_SOCKET
         server: ClusterServer = await serve(cluster, str(cluster_socket))
         exits.push_async_callback(server.close)
         exits.push_async_callback(streams.close_history)
@@ -363,7 +363,7 @@ def _lock(data_dir: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _run_folder(data_dir: Path) -> Iterator[Path]:
     """A private folder for Unix sockets: below the data, or a temporary one if that path is too long for sockets."""
-    folder = (data_dir / CLUSTER_SOCKET).parent
+    folder = data_dir / RUN_FOLDER
     if len(os.fsencode(folder)) > SOCKET_PATH_MAX:
         folder = Path(tempfile.mkdtemp(prefix="headwater-"))
     else:
@@ -373,6 +373,14 @@ def _run_folder(data_dir: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def cluster_socket(settings: Settings) -> Path:
+    """Where a server that runs on this data has the cluster's store. Raises PlatformError where that cannot be known."""
+    folder = Path(settings.data_dir).absolute() / RUN_FOLDER
+    if len(os.fsencode(folder)) > SOCKET_PATH_MAX:
+        raise PlatformError(f"data_dir: the path {folder} is too long for sockets, so the server has them elsewhere")
+    return folder / CLUSTER_SOCKET
 
 
 def _bind(name: str, address: tuple[str, int], kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:

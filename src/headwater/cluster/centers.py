@@ -24,7 +24,7 @@ class CenterPresence(msgspec.Struct, frozen=True):
     socket: str
 
 
-class JobPresence(msgspec.Struct, frozen=True, omit_defaults=True):
+class JobPresence(msgspec.Struct, frozen=True):
     """A job as API, console and metrics see it.
 
     state: `waiting` (for cores, or for its next try), `starting`, `running`. since: unix seconds at which it was wanted first.
