@@ -7,9 +7,8 @@ asked about once. While the answer is awaited nothing else waits. No answer in t
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -18,8 +17,8 @@ import msgspec
 import structlog
 
 from headwater.access.client import Client
+from headwater.access.outgoing import PublicOnly
 from headwater.access.policy import RemoteAuth
-from headwater.access.public import is_public
 from headwater.access.refusal import Refusal, refuse
 
 CONCURRENT_MAX: Final = 64
@@ -157,7 +156,7 @@ class Asker:
                 ssl_context=ssl.create_default_context(),
                 max_connections=None,  # each domain has its own bound
                 keepalive_expiry=IDLE_S,
-                network_backend=_PublicOnly(allow_private=self._allow_private),
+                network_backend=PublicOnly(allow_private=self._allow_private),
             )
         headers = [("Host", urlsplit(asked.url).netloc), ("Accept", "*/*"), *asked.headers]
         if asked.method == "POST":
@@ -169,42 +168,6 @@ class Asker:
                 if size > ANSWER_BYTES_MAX:
                     break
             return response.status
-
-
-class _PublicOnly(httpcore.AsyncNetworkBackend):
-    """Connects to public addresses only, and to the very address that was looked at: a customer names the server, and must not
-    reach into the operator's network by it.
-    """
-
-    def __init__(self, *, allow_private: bool) -> None:
-        self._allow_private = allow_private
-        self._backend = httpcore.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Raises OSError if the host has no public address."""
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = [str(entry[4][0]) for entry in found]
-        allowed = [address for address in addresses if self._allow_private or is_public(address)]
-        if not allowed:
-            raise OSError(f"{host} has no public address: {', '.join(addresses)}")
-        fault: Exception = OSError("never tried")
-        for address in allowed[:2]:
-            try:
-                return await self._backend.connect_tcp(address, port, timeout, local_address, socket_options)
-            except httpcore.ConnectError as error:
-                fault = error
-        raise fault
-
-    async def sleep(self, seconds: float) -> None:
-        """Only retries would sleep, and there are none."""
-        await asyncio.sleep(seconds)
 
 
 _OWN_HEADERS: Final = frozenset(

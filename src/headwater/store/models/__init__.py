@@ -1,5 +1,6 @@
 """The tables, by subject; this is where the rest of the house imports them from."""
 
+from headwater.store.models.callbacks import Callback, RecordNotify, SnapshotAuth, SnapshotNotify, StreamNotify
 from headwater.store.models.certificates import AcmeAccount, Certificate, CertificateOrder, DomainHttps
 from headwater.store.models.cnames import CnameCheck
 from headwater.store.models.configs import StagedFunction, StreamBlock
@@ -43,6 +44,7 @@ __all__ = [
     "AuditEntry",
     "Base",
     "Bucket",
+    "Callback",
     "Certificate",
     "CertificateOrder",
     "CnameCheck",
@@ -68,17 +70,21 @@ __all__ = [
     "Publish",
     "RecordIndexFile",
     "RecordLibraryTemplate",
+    "RecordNotify",
     "RecordTemplate",
     "RecordedFile",
     "Recording",
     "ShiftConfig",
     "ShiftStream",
     "Snapshot",
+    "SnapshotAuth",
+    "SnapshotNotify",
     "SnapshotSequence",
     "SnapshotTemplate",
     "StagedFunction",
     "StreamBan",
     "StreamBlock",
+    "StreamNotify",
     "Ticket",
     "TicketMessage",
     "Upload",
