@@ -58,6 +58,13 @@ async def test_a_template_is_in_the_plan_as_long_as_it_is_there(world: World) ->
     assert await code(world.services.recording.remove(world.account, PLAY, "live", "cam", actor=ACTOR)) == "ConfigNotFound"
 
 
+async def test_a_deleted_domain_has_no_plan(world: World) -> None:
+    await world.pair()
+    await add(world)
+    await world.domains.delete(world.account, PLAY, actor=ACTOR)
+    assert await plan(world) is None
+
+
 async def test_a_stream_is_recorded_by_the_template_that_names_it_most_exactly(world: World) -> None:
     await world.pair()
     for app, stream, delay_s in (("*", "*", 15), ("live", "*", 16), ("live", "cam", 17)):
@@ -113,7 +120,9 @@ async def test_only_a_main_streaming_domain_of_the_account_has_templates(world: 
         assert await code(add_to(account, name, "live", formats=[WHOLE], actor=ACTOR, **PLACE)) == expected
     await world.add("sub.example.com")
     await add_to(world.account, "sub.example.com", "live", formats=[WHOLE], actor=ACTOR, **PLACE)
+    assert await world.cluster.get(plan_key("sub.example.com")) is not None
     await world.services.bindings.map_play(world.account, "sub.example.com", PLAY, actor=ACTOR)
+    assert await world.cluster.get(plan_key("sub.example.com")) is None
     assert (
         await code(add_to(world.account, "sub.example.com", "live", formats=[WHOLE], actor=ACTOR, **PLACE))
         == "IllegalOperation"

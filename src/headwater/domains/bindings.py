@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -35,6 +35,9 @@ from headwater.store.models import (
     StreamBan,
 )
 
+if TYPE_CHECKING:  # its parts ask which domain is the main one
+    from headwater.domains.plans import PlanPublisher
+
 Relation = Literal["vhost", "publish", "play"]
 """What a domain is to another one: its main streaming domain, one of its ingest domains, one of its sub-streaming domains."""
 
@@ -48,9 +51,12 @@ class BindingService:
     publisher: the DomainService's, so that policies are put one after the other.
     """
 
-    def __init__(self, database: Database, publisher: Publisher, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, database: Database, publisher: Publisher, plans: PlanPublisher, clock: Callable[[], float] = time.time
+    ) -> None:
         self._database = database
         self._publisher = publisher
+        self._plans = plans
         self._clock = clock
 
     async def map(self, account_id: str, push_domain: str, pull_domain: str, *, actor: Actor) -> None:
@@ -137,6 +143,7 @@ class BindingService:
             change.after = {"play_domain": sub.name, "pull_domain": main.name}
         await self._publisher.policies([sub.name, *ingest])
         await self._publisher.bans([(ban.domain, ban.app, ban.stream) for ban in bans])
+        await self._plans.publish([sub.name])
 
     async def unmap_play(self, account_id: str, play_domain: str, pull_domain: str, *, actor: Actor) -> None:
         """Undo `map_play`, which ends the plays of the sub-streaming domain (DeleteLiveDomainPlayMapping).

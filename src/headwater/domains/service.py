@@ -24,6 +24,7 @@ from headwater.domains.filings import FilingCheck, FilingService
 from headwater.domains.function_store import FunctionRecord
 from headwater.domains.owned import owned_domain
 from headwater.domains.ownership import OwnershipService
+from headwater.domains.plans import PlanPublisher
 from headwater.domains.publisher import READ_AT_ONCE, Publisher, policy_of
 from headwater.domains.quota import QuotaService
 from headwater.domains.rules import Protocol
@@ -110,10 +111,12 @@ class DomainService:
         quotas: QuotaService,
         filings: FilingService,
         usage: UsageService,
+        plans: PlanPublisher,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
         self._settings = settings
+        self._plans = plans
         self._ownership = ownership
         self._quotas = quotas
         self._filings = filings
@@ -213,6 +216,7 @@ class DomainService:
         await self.publisher.bans([(ban.domain, ban.app, ban.stream) for ban in bans])
         await self.publisher.blocks([(block.domain, block.app, block.stream) for block in blocks])
         await self.publisher.certificates([domain.name])
+        await self._plans.publish([domain.name])
 
     async def start(self, account_id: str, name: str, *, actor: Actor) -> None:
         """Put a domain online (StartLiveDomain). Raises ServiceBusy, Domain.BeianInvalid, ServiceUnavailable."""

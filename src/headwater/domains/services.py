@@ -85,6 +85,7 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
     ownership = OwnershipService(database, settings.domains.ownership, cnames, clock)
     filings = FilingService(database, settings.domains.icp, clock)
     quotas = QuotaService(database, settings.domains, usage, clock)
+    plans = PlanPublisher(database, cluster)
     domains = DomainService(
         database,
         cluster,
@@ -93,9 +94,9 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         quotas=quotas,
         filings=filings,
         usage=usage,
+        plans=plans,
         clock=clock,
     )
-    plans = PlanPublisher(database, cluster)
     centers = Centers(cluster)
     stores = ObjectStores(settings)
     buckets = Buckets(stores)
@@ -108,7 +109,7 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         multi_stream=MultiStreamService(database, cluster, domains.publisher, clock),
         tags=TagService(database, clock),
         usage=usage,
-        bindings=BindingService(database, domains.publisher, clock),
+        bindings=BindingService(database, domains.publisher, plans, clock),
         ownership=ownership,
         claims=ClaimService(database, clock),
         filings=filings,
