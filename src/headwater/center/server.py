@@ -42,6 +42,7 @@ from headwater.center.department import Center, Department, StreamId
 from headwater.center.hosts import Hosts, reap_left_behind
 from headwater.center.jobs import Setup
 from headwater.center.manager import Load, Manager, RenditionId
+from headwater.center.recording import RecordingDepartment
 from headwater.center.shifts import Shifts
 from headwater.center.snapshots import SnapshotDepartment
 from headwater.center.transcoding import Transcoding
@@ -54,7 +55,13 @@ from headwater.settings import Acme, Objects, Settings, SharedClaims
 from headwater.store.database import Database
 from headwater.store.objects import ObjectStores
 
-DEPARTMENTS: tuple[Callable[[Center], Department], ...] = (Transcoding, SnapshotDepartment, Shifts, Delays)
+DEPARTMENTS: tuple[Callable[[Center], Department], ...] = (
+    Transcoding,
+    RecordingDepartment,
+    SnapshotDepartment,
+    Shifts,
+    Delays,
+)
 """All departments, in the order of their start."""
 
 LEASE_S = 5.0

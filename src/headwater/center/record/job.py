@@ -52,6 +52,9 @@ HEAD_MAX_BYTES = 4096
 BEHIND_S_MAX = 60
 """Never asks for more of the past than this; rings hold less."""
 
+REPEATED_S = 2
+"""So much of what was written is asked for again, and left out: clocks differ, and times of frames are those of the encoder."""
+
 DISK_AGAIN_S = 10.0
 """Pause before something is made again that the disk did not take. Its pieces stay until it is made."""
 
@@ -134,7 +137,10 @@ class RecordJob:
             state="running" if self._connected else "waiting",
             speed=round(speed, 2),
             detail=f"{self._recorder.written_bytes} bytes",
-            parts={format_: f"{sum(made.format == format_ for made in ledger.made)} complete" for format_ in ledger.formats()},
+            parts={
+                "written_s": f"{written_ms / 1000:.3f}",
+                **{format_: f"{sum(made.format == format_ for made in ledger.made)} complete" for format_ in ledger.formats()},
+            },
         )
 
     # reading
@@ -169,11 +175,11 @@ class RecordJob:
     def _request(self) -> bytes:
         spec = self._spec
         path = "/".join(quote(name, safe="") for name in (spec.domain, spec.app, spec.stream))
-        behind_s = 0
+        since_s = spec.since_s
         last = self._folder.ledger.pieces.get(self._folder.ledger.last)
         if last is not None:
-            written_s = (last.unix_ms + self._recorder.written_ms - last.start_ms) / 1000
-            behind_s = min(max(math.ceil(self._clock() - written_s) + 2, 0), BEHIND_S_MAX)
+            since_s = (last.unix_ms + self._recorder.written_ms - last.start_ms) / 1000 - REPEATED_S
+        behind_s = min(max(math.ceil(self._clock() - since_s), 0), BEHIND_S_MAX)
         return f"GET /relay/{path}?behind_s={behind_s} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n".encode()
 
     async def _head(self, loop: asyncio.AbstractEventLoop, connection: socket.socket) -> tuple[int, bytes]:

@@ -278,7 +278,8 @@ class Recorder:
             return True
         unix0_ms = last.unix_ms - (last.start_ms - last.offset_ms)
         away_ms = self._unix0_ms + self._newest_ms - (unix0_ms + written_ms)
-        return -CLOCKS_MS <= self._unix0_ms - unix0_ms <= away_ms + CLOCKS_MS
+        slack_ms = min(CLOCKS_MS, written_ms // 2)
+        return -slack_ms <= self._unix0_ms - unix0_ms <= away_ms - (self._newest_ms - written_ms) + slack_ms
 
     # pieces
 

@@ -31,7 +31,7 @@ class RecordSpec(msgspec.Struct, frozen=True):
     """How one stream is recorded. stream: its own name in files, that of the rendition if it is one. formats: one of each kind.
 
     folder: where the recording stands on this node. endpoint, bucket: where it goes. delay_s: how long its publisher may be
-    away.
+    away. since_s: unix seconds; a recording begins there, as far as the stream's ring goes back.
     """
 
     recording: int
@@ -43,6 +43,7 @@ class RecordSpec(msgspec.Struct, frozen=True):
     app: str
     stream: str
     formats: tuple[RecordFormat, ...]
+    since_s: float = 0.0
 
 
 class PieceLine(msgspec.Struct, frozen=True, tag="piece"):
