@@ -53,11 +53,16 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class _Stream(msgspec.Struct):
-    """A source stream: as announced, the plan when it was published, the jobs that it had last, and when it went."""
+    """A source stream: as announced, the plan when it was published, the jobs that it had last, and when it went.
+
+    renditions: those of its app. always: templates of those that run without viewers.
+    """
 
     presence: StreamPresence
     plan: Plan
     jobs: dict[tuple[str, str], Wanted]
+    renditions: dict[str, Rendition] = {}
+    always: frozenset[str] = frozenset()
     gone_at: float | None = None
 
 
@@ -151,10 +156,12 @@ class Manager:
 
     def decide(self, now: float, load: Load) -> Decision:
         """What must be now."""
+        for stream in self._stale:
+            if (known := self._streams.get(stream)) is not None and known.gone_at is None:
+                self._look_at(stream, known)
         self._grant(now, load)
-        for stream in tuple(self._stale):
-            known = self._streams.get(stream)
-            if known is not None and known.gone_at is None:
+        for stream in self._stale:
+            if (known := self._streams.get(stream)) is not None and known.gone_at is None:
                 known.jobs = self._jobs(stream, known)
         self._stale.clear()
         jobs: dict[tuple[str, str], Desired] = {}
@@ -176,11 +183,11 @@ class Manager:
 
     def _jobs(self, stream: StreamId, known: _Stream) -> dict[tuple[str, str], Wanted]:
         granted = {template: self._since[of, template] for of, template in self._granted if of == stream}
-        now = self.plan(stream[0])
+        newest = self.plan(stream[0])
         return {
             (department.kind, wanted.id): wanted
             for department in self._departments
-            for wanted in department.wanted(known.presence, now if department.follows_plan else known.plan, granted)
+            for wanted in department.wanted(known.presence, newest if department.follows_plan else known.plan, granted)
         }
 
     # renditions
@@ -226,24 +233,30 @@ class Manager:
                 # until its publisher is back or its jobs have lingered long enough, everything stays as it is
                 demand.update(key for key in self._granted if key[0] == stream)
                 continue
-            plan = self.plan(stream[0])
-            if not plan.renditions:
-                continue
-            needed: set[str] = set()
-            for department in self._departments:
-                needed.update(department.needs(known.presence, plan if department.follows_plan else known.plan))
-            for template, rendition in renditions_of(plan, stream[1]).items():
+            for template in known.renditions:
                 key = stream, template
                 if self.stream((stream[0], stream[1], f"{stream[2]}_{template}")) is not None:
                     continue  # somebody publishes under this very name
                 lingers = key in self._granted and key in self._unwanted
-                if not rendition.lazy or template in needed or key in self._wants or lingers:
+                if template in known.always or key in self._wants or lingers:
                     demand.add(key)
         return demand
 
+    def _look_at(self, stream: StreamId, known: _Stream) -> None:
+        """Take in which renditions a stream has, and which of them run without viewers."""
+        plan = self.plan(stream[0])
+        known.renditions = renditions_of(plan, stream[1]) if plan.renditions else {}
+        always: set[str] = set()
+        if known.renditions:
+            always.update(template for template, rendition in known.renditions.items() if not rendition.lazy)
+            for department in self._departments:
+                always.update(department.needs(known.presence, plan if department.follows_plan else known.plan))
+        known.always = frozenset(always)
+
     def _cost(self, stream: StreamId, template: str) -> float:
-        rendition = renditions_of(self.plan(stream[0]), stream[1]).get(template)
-        return costs.cores(rendition, self._streams[stream].presence) if rendition is not None else 0.0
+        known = self._streams[stream]
+        rendition = known.renditions.get(template)
+        return costs.cores(rendition, known.presence) if rendition is not None else 0.0
 
     def _used_cores(self, now: float, load: Load) -> float:
         """What the renditions that run use: as measured, or as estimated where they have just begun."""

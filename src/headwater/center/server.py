@@ -73,8 +73,14 @@ TICK_S = 0.5
 SETTLE_S = 0.02
 """Changes that come together are decided about together."""
 
+SHARE = 0.1
+"""Decisions take at most about this share of the time: with thousands of streams they are made less often."""
+
 TELL_S = 2.0
 """How often the state of jobs is put into the store: people and Prometheus read it, nobody decides by it."""
+
+TOLD_PER_S = 100
+"""Jobs whose state is told in a second, at most: nearly all of them change all the time."""
 
 FINISH_S = 22.0
 """How long jobs may take at the center's end; their own processes give them 20 s (process.FINISH_S)."""
@@ -229,14 +235,17 @@ class CenterServer:
 
     async def _work(self) -> None:
         """Decide and carry out, whenever something has changed and every TICK_S."""
+        took_s = 0.0
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
                     await self._news.wait()
-            await asyncio.sleep(SETTLE_S)
+            await asyncio.sleep(max(SETTLE_S, took_s / SHARE))
             self._news.clear()
+            began = time.monotonic()
             decision = self.manager.decide(time.time(), self._load())
             self.hosts.carry_out(decision.jobs)
+            took_s = time.monotonic() - began
             self.refused = decision.refused
             await self._put_changed(
                 self._told_refused,
@@ -259,7 +268,7 @@ class CenterServer:
     async def _tell(self) -> None:
         """Put the state of all jobs into the store, and look how busy the machine is."""
         while True:
-            await asyncio.sleep(TELL_S)
+            await asyncio.sleep(max(TELL_S, len(self.hosts.jobs) / TOLD_PER_S))
             processors = len(os.sched_getaffinity(0))
             self._free_cores = processors * (1 - self._machine.look())
             keys = {
