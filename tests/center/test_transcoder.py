@@ -124,6 +124,12 @@ def test_removes_b_frames_even_from_a_stream_that_is_copied_otherwise(source: li
     assert (seen.size, seen.codec, seen.audio_codec) == ((320, 180), "h264", "opus")
 
 
+def test_a_profile_of_aac_that_nobody_encodes_becomes_aac_lc_and_that_is_told(source: list[Tag]) -> None:
+    made, transcoder = transcode(source, rendition("a", None, Audio("aac", 48, profile="aac_he")))
+    assert watch(made["a"]).audio_codec == "aac"
+    assert transcoder.notes() == ["sound: AAC-LC instead of aac_he, for which there is no encoder"]
+
+
 def test_the_rate_is_capped_to_the_templates() -> None:
     noise = footage(3.0, size=(160, 90), gop=25, options={"crf": "5"})
     made, _ = transcode(noise, rendition("a", Video(kbps=60, low_latency=True)))

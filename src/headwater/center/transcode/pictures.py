@@ -23,6 +23,9 @@ PICTURE_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP")
 MARK_EDGE_MAX = 4096
 """A wider or higher watermark is not read: nothing that we encode is as large."""
 
+SIZES_MAX = 32
+"""Sizes for which scalers and overlays are kept; a source that changes its own again and again makes ever new ones."""
+
 BT709 = 1
 """Colour space of HD pictures (ITU-T H.273, table 4)."""
 
@@ -151,11 +154,6 @@ class Studio:
         if len(self._marks) < len(self._wanted) and any(Path(mark.path).exists() for mark in self._wanted):
             self._read()
 
-    def forget_sizes(self) -> None:
-        """The source has become another one."""
-        self._scalers.clear()
-        self._overlays.clear()
-
     def show(self, frame: av.VideoFrame) -> None:
         """The picture of which `picture` gives sizes."""
         self._shown = frame
@@ -167,6 +165,9 @@ class Studio:
         made = self._made.get(size)
         if made is None:
             assert self._shown is not None
+            if len(self._scalers) >= SIZES_MAX and size not in self._scalers:
+                self._scalers.clear()
+                self._overlays.clear()
             scaler = self._scalers.setdefault(size, VideoReformatter())
             made = scaler.reformat(
                 self._shown, width, height, "yuv420p", interpolation="BICUBIC", dst_color_range="MPEG", threads=self._threads

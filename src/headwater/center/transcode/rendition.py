@@ -160,6 +160,8 @@ class RenditionJob:
         """A picture of the source, shown by `studio`. Returns whether it was encoded."""
         video = self.rendition.video
         assert video is not None
+        if self.fault and not source_key:
+            return False  # an encoder that fails is not tried with every frame
         look = (source.width, source.height, colours)
         anew = self._encoder is None or look != self._look
         wanted = self._encoder.target if self._encoder is not None else None

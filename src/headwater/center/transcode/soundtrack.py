@@ -24,13 +24,19 @@ def encodes(audio: Audio, source_codec: str) -> bool:
     return audio.codec != source_codec or audio != Audio(codec=audio.codec)
 
 
+ENCODED_PROFILES = ("", "aac_low")
+"""The profiles of AAC that FFmpeg's own encoder makes. libfdk_aac, which makes the others, may not be shipped with it."""
+
+
 class SoundTrack:
-    """Encodes the source's sound in one way. fault: why there is none now, "" if all is well."""
+    """Encodes the source's sound in one way. fault: why there is none now, or not as wanted; "" if all is well."""
 
     def __init__(self, audio: Audio) -> None:
         self.audio = audio
         self.config: Tag | None = None
-        self.fault = ""
+        self.fault = self._shortcoming = (
+            "" if audio.profile in ENCODED_PROFILES else f"AAC-LC instead of {audio.profile}, for which there is no encoder"
+        )
         self._encoder: AudioEncoder | None = None
         self._made_for: tuple[object, ...] = ()
         self._anchor_ms = 0.0
@@ -55,11 +61,11 @@ class SoundTrack:
             frame.pts = None
             ready += [self._tag(made, first, data) for first, data in self._encoder.encode(frame)]
         except EncoderError as error:
-            if not self.fault:
+            if self.fault != str(error):
                 log.error("sound has failed", error=str(error))
             self.fault, self._encoder = str(error), None
             return ready
-        self.fault = ""
+        self.fault = self._shortcoming
         return ready
 
     def _tag(self, made: Sound, first: int, data: bytes) -> Tag:
