@@ -252,7 +252,9 @@ def _edits(track: Track, media_ticks: int) -> bytes:
         return b""
     shown = min(map(operator.add, samples.dts, samples.offsets))
     own = max(shown - samples.dts[0], 0)
-    edits = [(media_ticks * MOVIE_TIMESCALE // track.timescale, own)]
+    # a file that is cut off may lack the frames that are shown before its last one
+    last = max(map(operator.add, samples.dts, samples.offsets)) + media_ticks - (samples.dts[-1] - samples.dts[0])
+    edits = [(-(-(last - shown) * MOVIE_TIMESCALE // track.timescale), own)]
     if shown > 0:
         edits.insert(0, (shown * MOVIE_TIMESCALE // track.timescale, -1))
     lines = (struct.pack(">QqI", duration, time, 0x10000) for duration, time in edits)

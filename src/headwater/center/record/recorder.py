@@ -80,7 +80,7 @@ class Recorder:
         self._broken = False
         self._changed = False
         self._new_files = False
-        self._cut_at_ms = self._force_at_ms = self._patience_ms = 0
+        self._cut_at_ms = self._force_at_ms = 0
         self._ended: list[Span] = []
         if folder.ledger.last:
             self._take_up()
@@ -272,10 +272,10 @@ class Recorder:
         """
         self._offset_ms = last.offset_ms
         written_ms = self.written_ms - last.offset_ms  # on the live stream's timeline
-        if self._newest_ms < written_ms - CLOCKS_MS:
-            return False
         if self._session == last.session:
             return True
+        if self._newest_ms < written_ms - CLOCKS_MS:
+            return False
         unix0_ms = last.unix_ms - (last.start_ms - last.offset_ms)
         away_ms = self._unix0_ms + self._newest_ms - (unix0_ms + written_ms)
         slack_ms = min(CLOCKS_MS, written_ms // 2)
@@ -286,17 +286,17 @@ class Recorder:
     def _cut(self, time_ms: int, wire: int, *, key: bool) -> None:
         """A new piece begins with the frame of this time."""
         self._close_piece()
-        fit = key or self._changed or time_ms >= self._patience_ms
+        patience_ms = 0 if key or self._changed else PATIENCE_MS
         begins: dict[str, str] = {}
         ledger = self._folder.ledger
         first = not ledger.last
         for name, format_ in self._formats.items():
-            if first or self._new_files or (fit and time_ms - ledger.began_ms(name, is_slice=False) >= format_.cycle_s * 1000):
+            file_ms = format_.cycle_s * 1000 + patience_ms
+            slice_ms = format_.slice_s * 1000 + patience_ms
+            if first or self._new_files or time_ms - ledger.began_ms(name, is_slice=False) >= file_ms:
                 begins[name] = "file"
             elif name in SLICED and (
-                self._broken
-                or self._changed
-                or (fit and time_ms - ledger.began_ms(name, is_slice=True) >= format_.slice_s * 1000)
+                self._broken or self._changed or time_ms - ledger.began_ms(name, is_slice=True) >= slice_ms
             ):
                 begins[name] = "slice"
         number = ledger.last + 1
@@ -327,7 +327,7 @@ class Recorder:
             if name in SLICED:
                 due = min(due, ledger.began_ms(name, is_slice=True) + format_.slice_s * 1000)
         self._cut_at_ms = min(due, time_ms + PIECE_MS)
-        self._force_at_ms = self._patience_ms = due + PATIENCE_MS
+        self._force_at_ms = due + PATIENCE_MS
 
     def _write(self, held: bytearray, start: int, end: int) -> None:
         if end <= start or self._piece is None:
