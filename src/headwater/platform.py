@@ -159,6 +159,8 @@ class Platform:
         exits.push_async_callback(streams.close_history)
         await exits.enter_async_context(_background(streams.run_history))
         await exits.enter_async_context(_background(streams.run_purge))
+        await exits.enter_async_context(_background(self.services.callbacks.run))
+        await exits.enter_async_context(_background(self.services.callbacks.run_purge))
         await exits.enter_async_context(_background(self.services.domains.run_settling))
         if self.services.filings.required:
             await exits.enter_async_context(_background(self.services.filing_watch.run))
@@ -176,6 +178,7 @@ class Platform:
         sources = [
             exposition.Source(lambda: store_families(cluster)),
             exposition.Source(self.services.certificates.families),
+            exposition.Source(self.services.callbacks.families),
         ]
         workers = settings.workers or len(os.sched_getaffinity(0))
         for index in range(workers):

@@ -410,6 +410,16 @@ class Api(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits_scale: NotNegative = 1.0
 
 
+class Notify(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Callbacks to customers' servers ([docs/callbacks.md](docs/callbacks.md)).
+
+    private_addresses: these servers may have addresses that are not public. Off, so that nobody reaches into the operator's
+        network by naming one.
+    """
+
+    private_addresses: bool = False
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration of one node.
 
@@ -441,6 +451,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shift: Shift = Shift()
     usage: Usage = Usage()
     center: Center = Center()
+    notify: Notify = Notify()
     api: Api = Api()
     console: Console = Console()
 

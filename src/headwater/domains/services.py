@@ -37,6 +37,8 @@ from headwater.domains.time_shift import TimeShiftService
 from headwater.domains.tokens import TokenService
 from headwater.domains.usage import UsageService
 from headwater.domains.users import UserService
+from headwater.notify.configs import NotifyService
+from headwater.notify.service import CallbackService
 from headwater.settings import Settings
 from headwater.store.database import Database
 from headwater.store.objects import ObjectStores
@@ -68,6 +70,8 @@ class Services:
     cnames: CnameService
     nodes: NodeList
     plans: PlanPublisher
+    notify: NotifyService
+    callbacks: CallbackService
     centers: Centers
     time_shift: TimeShiftService
     delays: DelayService
@@ -120,6 +124,8 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         users=UserService(database, clock),
         audit=AuditService(database),
         cnames=cnames,
+        notify=NotifyService(database, clock),
+        callbacks=CallbackService(database, settings.notify, clock),
         nodes=nodes,
         plans=plans,
         centers=centers,

@@ -6,10 +6,11 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 import structlog
-from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from headwater.access import policy as policies
@@ -23,6 +24,8 @@ from headwater.domains.bindings import is_sub, main_domain
 from headwater.domains.errors import error, invalid
 from headwater.domains.owned import owned_domain
 from headwater.domains.publisher import Publisher
+from headwater.notify.events import StreamState
+from headwater.notify.queue import enqueue, pending_publish
 from headwater.settings import Domains
 from headwater.store.database import Actor, Database
 from headwater.store.models import Domain, DomainMapping, Publish, StreamBan
@@ -359,14 +362,25 @@ class StreamService:
                     )
                 )
             else:  # it was away for a moment, or this process was
+                if row.stopped_s is None:
+                    return
                 row.stopped_s = None
+            await enqueue(session, _state(item, "publish", self._clock()), self._clock())
 
     async def _close(self, sessions: Iterable[str]) -> None:
+        """Write that pushes have ended. One too short to have been told is not told at all."""
+        now_s = self._clock()
         async with self._database.write() as session:
             for item in sessions:
-                await session.execute(
-                    update(Publish).where(Publish.session == item, Publish.stopped_s.is_(None)).values(stopped_s=self._clock())
-                )
+                row = await session.scalar(select(Publish).where(Publish.session == item, Publish.stopped_s.is_(None)))
+                if row is None:
+                    continue
+                row.stopped_s = now_s
+                untold = await pending_publish(session, item)
+                if untold is not None and untold.next_try_s > now_s:
+                    await session.delete(untold)
+                else:
+                    await enqueue(session, _state(row, "publish_done", now_s), now_s)
 
     async def _close_all_but(self, live: set[str]) -> None:
         async with self._database.read() as session:
@@ -384,6 +398,24 @@ def _decode(key: str, value: bytes) -> StreamPresence | None:
 
 def _has(text: str, wanted: str, strict: bool) -> bool:
     return not wanted or (text == wanted if strict else wanted in text)
+
+
+def _state(push: StreamPresence | Publish, type_: Literal["publish", "publish_done"], time_s: float) -> StreamState:
+    """What customers are told of a push."""
+    size = (push.width, push.height) if isinstance(push, StreamPresence) else (0, 0)
+    return StreamState(
+        type=type_,
+        domain=push.publish_domain,
+        app=push.app,
+        stream=push.stream,
+        session=push.session,
+        ip=push.client_ip,
+        node=push.node,
+        time_s=time_s,
+        query=urlsplit(push.publish_url).query,
+        width=size[0],
+        height=size[1],
+    )
 
 
 def _check_stream_type(text: str) -> None:

@@ -1,0 +1,322 @@
+"""Sends the queue of callbacks and shows what became of them (reference media-plane 5.2 and 5.4).
+
+Callbacks of one lane (a stream's pushes, its recordings, its snapshots) go out in order: the next one waits until the one
+before it was taken or given up. Lanes do not wait for each other. One that was taken just before this process died is sent
+again: a callback comes at least once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+from sqlalchemy import ColumnElement, delete, exists, func, select, update
+from sqlalchemy.orm import aliased
+
+from headwater.domains.errors import error
+from headwater.domains.owned import owned_domain
+from headwater.notify.client import Answer, CallFailed, Client
+from headwater.notify.events import Family, signature
+from headwater.observe.families import Family as MetricFamily
+from headwater.observe.families import Sample
+from headwater.settings import Notify
+from headwater.store.database import Actor, Database
+from headwater.store.models import Callback
+
+TRIES_MAX = 5
+"""Reference media-plane 5.2: five tries."""
+PAUSE_S = 1.0
+"""Between two tries (5.2)."""
+LOOK_S = 0.25
+"""How often the queue is looked at: a callback is sent within so much of its cause."""
+AT_ONCE = 64
+"""Calls under way at once. Each waits for somebody else's server and costs us next to nothing."""
+AT_ONCE_PER_HOST = 16
+"""Of these, to one server, so that one that does not answer leaves room for the others."""
+KEPT_S = 7 * 86400
+"""How long the record of a callback is kept (DescribeLiveStreamsNotifyRecords)."""
+PURGE_S = 60.0
+PURGED_AT_ONCE = 1000
+
+Status = Literal["success", "failed"]
+
+_log = structlog.get_logger(__name__)
+
+
+class CallbackRecord(msgspec.Struct, frozen=True):
+    """A callback as customers and operators see it; fields as of `store.models.Callback`."""
+
+    id: int
+    family: str
+    type: str
+    domain: str
+    app: str
+    stream: str
+    method: str
+    url: str
+    body: str
+    state: Literal["queued", "sent", "dead"]
+    tries: int
+    created_s: float
+    next_try_s: float
+    done_s: float | None
+    header: str
+    response: str
+    error: str
+
+
+class CallbackPage(msgspec.Struct, frozen=True):
+    """One page, the newest first; `total` counts all pages."""
+
+    items: list[CallbackRecord]
+    total: int
+
+
+class CallbackService:
+    """The queue: its sender (`run`), and what it shows. Methods raise DomainError for what they refuse."""
+
+    def __init__(self, database: Database, settings: Notify, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._client = Client(allow_private=settings.private_addresses)
+        self._clock = clock
+        self._lanes: dict[str, asyncio.Task[None]] = {}
+        self._hosts: Counter[str] = Counter()
+        self._sent: Counter[tuple[str, str]] = Counter()
+        self._freed = asyncio.Event()
+
+    # The sender
+
+    async def run(self) -> None:
+        """Send what is due, until cancelled."""
+        try:
+            while True:
+                self._freed.clear()
+                if await self.send_due():
+                    continue
+                try:
+                    async with asyncio.timeout(LOOK_S):
+                        await self._freed.wait()
+                except TimeoutError:
+                    pass
+        finally:
+            tasks = tuple(self._lanes.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._client.close()
+
+    async def send_due(self) -> bool:
+        """Begin to send what is due and may go; True if anything was begun."""
+        room = AT_ONCE - len(self._lanes)
+        if room <= 0:
+            return False
+        before = aliased(Callback)
+        first = ~exists().where(before.lane == Callback.lane, before.state == "queued", before.id < Callback.id)
+        due = (
+            select(Callback)
+            .where(Callback.state == "queued", Callback.next_try_s <= self._clock(), first)
+            .order_by(Callback.next_try_s)
+            .limit(AT_ONCE * 4)
+        )
+        async with self._database.read() as session:
+            rows = [row for row in await session.scalars(due) if row.lane not in self._lanes]
+        begun = False
+        for row in rows:
+            host = urlsplit(row.url).netloc
+            if room <= 0:
+                break
+            if self._hosts[host] >= AT_ONCE_PER_HOST:
+                continue
+            room -= 1
+            begun = True
+            self._hosts[host] += 1
+            task = asyncio.create_task(self._send(row))
+            self._lanes[row.lane] = task
+            task.add_done_callback(lambda _, lane=row.lane, host=host: self._free(lane, host))  # type: ignore[misc]
+        return begun
+
+    async def settled(self) -> None:
+        """Wait until nothing is under way."""
+        while self._lanes:
+            await asyncio.gather(*tuple(self._lanes.values()), return_exceptions=True)
+            await asyncio.sleep(0)
+
+    def _free(self, lane: str, host: str) -> None:
+        task = self._lanes.pop(lane)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            _log.error("callback_failed", lane=lane, error=repr(fault))
+        self._hosts[host] -= 1
+        if not self._hosts[host]:
+            del self._hosts[host]
+        self._freed.set()
+
+    async def _send(self, row: Callback) -> None:
+        headers: dict[str, str] = {}
+        if row.key:
+            stamp = int(self._clock())
+            headers = {
+                "ALI-LIVE-TIMESTAMP": str(stamp),
+                "ALI-LIVE-SIGNATURE": signature(row.signer, row.key, stamp),
+            }
+        answer: Answer | None = None
+        fault = ""
+        try:
+            answer = await self._client.call(row.method, row.url, headers, row.body.encode())
+        except CallFailed as failure:
+            fault = str(failure)
+        if answer is not None and not answer.good:
+            fault = f"status {answer.status}"
+        tries, now_s = row.tries + 1, self._clock()
+        state = "sent" if not fault else "dead" if tries >= TRIES_MAX else "queued"
+        values = {
+            "tries": tries,
+            "state": state,
+            "next_try_s": now_s + PAUSE_S,
+            "done_s": None if state == "queued" else now_s,
+            "header": msgspec.json.encode(headers).decode() if headers else "",
+            "response": ""
+            if answer is None
+            else answer.body.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}"),
+            "error": fault,
+        }
+        async with self._database.write() as session:
+            await session.execute(update(Callback).where(Callback.id == row.id).values(**values))
+        if state != "queued":
+            self._sent[row.family, state] += 1
+        say = _log.info if state == "sent" else _log.warning
+        say("callback_sent" if state == "sent" else "callback_refused", type=row.type, url=row.url, tries=tries, error=fault)
+
+    async def run_purge(self) -> None:
+        """Remove records that are too old, until cancelled."""
+        while True:
+            await self.purge()
+            await asyncio.sleep(PURGE_S)
+
+    async def purge(self) -> int:
+        """Remove some of the records that are too old; returns how many. Dead ones go, too: a week is time enough."""
+        old = (
+            select(Callback.id)
+            .where(Callback.state.in_(("sent", "dead")), Callback.done_s < self._clock() - KEPT_S)
+            .limit(PURGED_AT_ONCE)
+        )
+        async with self._database.write() as session:
+            ids = list(await session.scalars(old))
+            if ids:
+                await session.execute(delete(Callback).where(Callback.id.in_(ids)))
+        return len(ids)
+
+    # What became of them
+
+    async def records(
+        self,
+        account_id: str,
+        domain: str,
+        families: Sequence[Family],
+        start_s: float,
+        end_s: float,
+        *,
+        app: str = "",
+        stream: str = "",
+        status: Status | None = None,
+        page_number: int = 1,
+        page_size: int = 100,
+    ) -> CallbackPage:
+        """Callbacks of a domain in a span of the last seven days, by the time of their cause.
+
+        status `failed`: those that were tried in vain, given up or not. Raises InvalidEndTime.Mismatch.
+        """
+        if end_s <= start_s:
+            raise error("InvalidEndTime.Mismatch")
+        async with self._database.read() as session:
+            name = (await owned_domain(session, account_id, domain)).name
+        where = [
+            Callback.domain == name,
+            Callback.family.in_(families),
+            Callback.created_s >= max(start_s, self._clock() - KEPT_S),
+            Callback.created_s <= end_s,
+            Callback.tries > 0,
+        ]
+        if app:
+            where.append(Callback.app == app)
+        if stream:
+            where.append(Callback.stream == stream)
+        if status is not None:
+            where.append(Callback.state == "sent" if status == "success" else Callback.state != "sent")
+        return await self._page(where, page_number, page_size)
+
+    async def dead(self, *, domain: str = "", page_number: int = 1, page_size: int = 100) -> CallbackPage:
+        """The dead letters: callbacks that were given up."""
+        where = [Callback.state == "dead"]
+        if domain:
+            where.append(Callback.domain == domain.lower())
+        return await self._page(where, page_number, page_size)
+
+    async def queued(self, *, page_number: int = 1, page_size: int = 100) -> CallbackPage:
+        """What is still to be sent."""
+        return await self._page([Callback.state == "queued"], page_number, page_size)
+
+    async def resend(self, ids: Iterable[int], *, actor: Actor) -> int:
+        """Queue dead letters anew, at the end of their lanes' turn; returns how many there were of these."""
+        return await self._change("ResendCallbacks", ids, actor, drop=False)
+
+    async def drop(self, ids: Iterable[int], *, actor: Actor) -> int:
+        """Remove dead letters; returns how many there were of these."""
+        return await self._change("DropCallbacks", ids, actor, drop=True)
+
+    async def families(self) -> list[MetricFamily]:
+        """The queue's metrics."""
+        async with self._database.read() as session:
+            counts = await session.execute(select(Callback.state, func.count()).group_by(Callback.state))
+            by_state = {state: int(number) for state, number in counts if state != "sent"}
+            oldest = await session.scalar(select(func.min(Callback.created_s)).where(Callback.state == "queued"))
+        age_s = 0.0 if oldest is None else max(self._clock() - oldest, 0.0)
+        return [
+            MetricFamily(
+                "headwater_callbacks",
+                "gauge",
+                "Callbacks that wait (queued) or were given up (dead).",
+                [Sample({"state": state}, by_state.get(state, 0)) for state in ("queued", "dead")],
+            ),
+            MetricFamily(
+                "headwater_callbacks_done",
+                "counter",
+                "Callbacks that were taken (sent) or given up (dead).",
+                [Sample({"family": family, "state": state}, count) for (family, state), count in sorted(self._sent.items())],
+            ),
+            MetricFamily(
+                "headwater_callbacks_oldest_seconds", "gauge", "Age of the oldest callback that waits.", [Sample({}, age_s)]
+            ),
+        ]
+
+    async def _change(self, action: str, ids: Iterable[int], actor: Actor, *, drop: bool) -> int:
+        wanted = sorted(set(ids))
+        now_s = self._clock()
+        async with self._database.change("", actor, action, ",".join(map(str, wanted)), now_s) as change:
+            found = list(
+                await change.session.scalars(select(Callback).where(Callback.id.in_(wanted), Callback.state == "dead"))
+            )
+            change.before = [row.id for row in found]
+            for row in found:
+                if drop:
+                    await change.session.delete(row)
+                else:
+                    row.state, row.tries, row.next_try_s, row.done_s = "queued", 0, now_s, None
+        return len(found)
+
+    async def _page(self, where: Sequence[ColumnElement[bool]], page_number: int, page_size: int) -> CallbackPage:
+        async with self._database.read() as session:
+            total = await session.scalar(select(func.count()).select_from(Callback).where(*where)) or 0
+            page = select(Callback).where(*where).order_by(Callback.created_s.desc(), Callback.id.desc())
+            rows = await session.scalars(page.limit(page_size).offset((page_number - 1) * page_size))
+            return CallbackPage([msgspec.convert(row, CallbackRecord, from_attributes=True) for row in rows], total)
+
+
+def _text(body: bytes) -> str:
+    """An answer as databases keep text."""
+    return body.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
