@@ -158,6 +158,7 @@ class Platform:
         exits.push_async_callback(server.close)
         exits.push_async_callback(streams.close_history)
         await exits.enter_async_context(_background(streams.run_history))
+        await exits.enter_async_context(_background(streams.run_faults))
         await exits.enter_async_context(_background(streams.run_purge))
         await exits.enter_async_context(_background(self.services.callbacks.run))
         await exits.enter_async_context(_background(self.services.callbacks.run_purge))

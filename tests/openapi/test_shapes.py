@@ -12,12 +12,16 @@ from xml.etree import ElementTree
 import httpx
 import msgspec
 import pytest
+from sqlalchemy import delete, update
 
 from headwater.access import presence
 from headwater.access.presence import StreamPresence, UpstreamPresence
 from headwater.domains import snapshots
 from headwater.domains.rules import format_time
+from headwater.notify.events import RecordStatus, StreamState
+from headwater.notify.queue import enqueue
 from headwater.openapi.operations import OPERATIONS
+from headwater.store.models import Callback, RecordNotify, StreamNotify
 from support.api_server import ApiServer
 from support.api_signer import v1_parameters, v3_headers
 from support.certificates import Authority
@@ -46,6 +50,7 @@ FORMATS = {
 SPAN = {"StartTime": format_time(time.time() - 600), "EndTime": format_time(time.time() + 600)}
 PICTURED = {"DomainName": PLAY, "AppName": "live"}
 BUCKET = {"OssEndpoint": "oss-cn-shanghai.aliyuncs.com", "OssBucket": "pictures"}
+TOLD = {"DomainName": PLAY, "NotifyUrl": "http://customer.test/told"}
 RESOURCE = {"ResourceType": "DOMAIN", "ResourceId.1": PLAY}
 STAGED, CLIP = "the id of what is staged", "the id of a clip"
 FUNCTION = json.dumps([{"functionName": "range", "functionArgs": [{"argName": "enable", "argValue": "on"}]}])
@@ -134,6 +139,22 @@ CALLS: list[tuple[str, dict[str, str]]] = [
     ("DescribeLiveStreamRecordIndexFile", {**PUBLISHED, "RecordId": CLIP}),
     ("DescribeLiveStreamRecordIndexFiles", {**PUBLISHED, **SPAN}),
     ("DeleteLiveStreamRecordIndexFiles", {**PUBLISHED, "RecordId.1": CLIP, "RemoveFile": "true"}),
+    ("SetLiveStreamsNotifyUrlConfig", {"DomainName": PUSH, "NotifyUrl": "http://customer.test/push"}),
+    ("DescribeLiveStreamsNotifyUrlConfig", {"DomainName": PUSH}),
+    ("DescribeLiveStreamsNotifyRecords", {"DomainName": PUSH, **SPAN}),
+    ("DeleteLiveStreamsNotifyUrlConfig", {"DomainName": PUSH}),
+    ("AddLiveRecordNotifyConfig", TOLD),
+    ("UpdateLiveRecordNotifyConfig", {**TOLD, "NeedStatusNotify": "true"}),
+    ("DescribeLiveRecordNotifyConfig", {"DomainName": PLAY}),
+    ("DescribeLiveRecordNotifyRecords", {"DomainName": PLAY, **SPAN, "PageNumber": "1", "PageSize": "10"}),
+    ("DeleteLiveRecordNotifyConfig", {"DomainName": PLAY}),
+    ("AddLiveSnapshotNotifyConfig", TOLD),
+    ("UpdateLiveSnapshotNotifyConfig", {**TOLD, "NotifyReqAuth": "yes", "NotifyAuthKey": 16 * "k"}),
+    ("DescribeLiveSnapshotNotifyConfig", {"DomainName": PLAY}),
+    ("DeleteLiveSnapshotNotifyConfig", {"DomainName": PLAY}),
+    ("SetSnapshotCallbackAuth", {"DomainName": PLAY, "CallbackReqAuth": "yes", "CallbackAuthKey": 16 * "k"}),
+    ("QuerySnapshotCallbackAuth", {"DomainName": PLAY}),
+    ("DeleteSnapshotCallbackAuth", {"DomainName": PLAY}),
     ("ForbidLiveStream", STREAM),
     ("DescribeLiveStreamsBlockList", {"DomainName": PLAY}),
     ("ResumeLiveStream", STREAM),
@@ -170,6 +191,7 @@ def answers(api_server: ApiServer) -> dict[str, tuple[dict[str, Any], ElementTre
         api_server.do(api_server.services.streams._open(item))
         api_server.do(api_server.services.streams._note_master(item))
         api_server.do(_take_pictures(api_server, now_s))
+        api_server.do(_tell(api_server, now_s))
 
         api_server.do(recorded(api_server.database, PLAY, "live", "cam", start_s=now_s - 60, seconds=30))
         api_server.services.recording._centers = Center()  # type: ignore[assignment]
@@ -187,6 +209,22 @@ def answers(api_server: ApiServer) -> dict[str, tuple[dict[str, Any], ElementTre
         found_json = {action: call_v3(action, filled(parameters)) for action, parameters in CALLS}
         found_xml = {action: call_v1(action, filled(parameters)) for action, parameters in CALLS}
     return {action: (found_json[action], found_xml[action]) for action, _ in CALLS}
+
+
+async def _tell(api_server: ApiServer, now_s: float) -> None:
+    """As if a push and a recording had been told."""
+    async with api_server.database.write() as session:
+        session.add(
+            StreamNotify(domain=PUSH, notify_url="http://a.test/", exception_url="", switch_url="", signed=False, key="")
+        )
+        session.add(RecordNotify(domain=PLAY, notify_url="http://a.test/", on_demand_url="", status=True, signed=False, key=""))
+        await session.flush()
+        push = {"domain": PUSH, "app": "live", "stream": "cam", "session": "s", "ip": "192.0.2.1", "node": "n", "time_s": now_s}
+        assert await enqueue(session, StreamState(type="publish", **push), now_s)  # type: ignore[arg-type]
+        assert await enqueue(session, RecordStatus(type="record_started", domain=PLAY, app="live", stream="cam"), now_s)
+        await session.execute(update(Callback).values(tries=1, state="sent", done_s=now_s))
+        await session.execute(delete(StreamNotify))
+        await session.execute(delete(RecordNotify))
 
 
 async def _take_pictures(api_server: ApiServer, now_s: float) -> None:

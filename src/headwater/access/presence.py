@@ -13,6 +13,10 @@ PROMOTE_SUBJECT = "promote"
 """Event subject; its payload is a `Promote`."""
 
 
+FAULT_SUBJECT = "publish-fault"
+"""Event subject; its payload is a `PublishFault`."""
+
+
 class StreamPresence(msgspec.Struct, frozen=True, omit_defaults=True):
     """One stream that is being published now.
 
@@ -94,6 +98,19 @@ class Promote(msgspec.Struct, frozen=True):
     app: str
     stream: str
     upstream: int
+
+
+class PublishFault(msgspec.Struct, frozen=True):
+    """A push that a worker has cut. code: as in DescribeLiveDomainPublishErrorCode (reference media-plane 9)."""
+
+    publish_domain: str
+    app: str
+    stream: str
+    session: str
+    client_ip: str
+    code: int
+    reason: str
+    at_s: float
 
 
 def upstream_key(domain: str, app: str, stream: str, number: int) -> str:

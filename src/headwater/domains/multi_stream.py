@@ -24,6 +24,8 @@ from headwater.domains import bindings
 from headwater.domains.errors import error, invalid
 from headwater.domains.owned import owned_domain
 from headwater.domains.publisher import Publisher
+from headwater.notify.events import MasterSwitch
+from headwater.notify.queue import enqueue
 from headwater.store.database import Actor, Database
 from headwater.store.models import Domain, ManualStream, MasterChange, MultiStreamDomain
 
@@ -42,6 +44,15 @@ StreamName = tuple[str, str]
 """App and stream."""
 
 _log = structlog.get_logger(__name__)
+
+
+CHANGE_REASONS: Final = {
+    "published": "master stream published",
+    "ended": "master stream no data",
+    "silent": "master stream no data",
+    "set": "merge cut manually",
+}
+"""ChangeReason for the reason of a presence. The service names the last two; the first is ours: there was no master before."""
 
 
 class Upstream(msgspec.Struct, frozen=True):
@@ -241,7 +252,10 @@ class MultiStreamService:
 
 
 async def note_master(session: AsyncSession, item: StreamPresence, now_s: float) -> None:
-    """Log who is the master of a stream, unless the log says so already. Of a stream's changes the newest are kept."""
+    """Log who is the master of a stream, unless the log says so already, and tell the customer of a change.
+
+    Of a stream's changes the newest are kept.
+    """
     if await session.get(Domain, item.domain) is None:  # deleted a moment ago; the push is being cut
         return
     of_stream = (MasterChange.domain == item.domain, MasterChange.app == item.app, MasterChange.stream == item.stream)
@@ -262,6 +276,18 @@ async def note_master(session: AsyncSession, item: StreamPresence, now_s: float)
         )
     )
     await session.flush()
+    if last is not None and item.reason != "published":
+        switch = MasterSwitch(
+            domain=item.publish_domain,
+            app=item.app,
+            stream=item.stream,
+            session=item.session,
+            upstream=item.upstream,
+            ip=item.client_ip,
+            reason=CHANGE_REASONS.get(item.reason, item.reason),
+            time_s=now_s,
+        )
+        await enqueue(session, switch, now_s)
     oldest = await session.scalar(newest.with_only_columns(MasterChange.id).offset(CHANGES_KEPT).limit(1))
     if oldest is not None:
         await session.execute(delete(MasterChange).where(*of_stream, MasterChange.id <= oldest))

@@ -24,7 +24,7 @@ from headwater.domains.bindings import is_sub, main_domain
 from headwater.domains.errors import error, invalid
 from headwater.domains.owned import owned_domain
 from headwater.domains.publisher import Publisher
-from headwater.notify.events import StreamState
+from headwater.notify.events import StreamFault, StreamState
 from headwater.notify.queue import enqueue, pending_publish
 from headwater.settings import Domains
 from headwater.store.database import Actor, Database
@@ -298,6 +298,23 @@ class StreamService:
                 await self._note_master(now)
             if now is not None and before is None:
                 await self._hold_limit(now, live)
+
+    async def run_faults(self) -> None:
+        """Tell customers of pushes that workers have cut, until cancelled."""
+        async for event in self._cluster.subscribe(presence.FAULT_SUBJECT):
+            fault = msgspec.json.decode(event.payload, type=presence.PublishFault)
+            told = StreamFault(
+                domain=fault.publish_domain,
+                app=fault.app,
+                stream=fault.stream,
+                session=fault.session,
+                ip=fault.client_ip,
+                code=fault.code,
+                reason=fault.reason,
+                time_s=fault.at_s,
+            )
+            async with self._database.write() as session:
+                await enqueue(session, told, self._clock())
 
     async def _hold_limit(self, newest: StreamPresence, live: Mapping[str, StreamPresence]) -> None:
         """Cut a stream that has just begun if its domain has too many."""

@@ -13,6 +13,7 @@ import structlog
 
 from headwater.access.client import Client
 from headwater.access.policy import Policy, RemoteAuth
+from headwater.access.presence import PublishFault
 from headwater.access.refusal import record
 from headwater.access.remote import Asker, unanswered
 from headwater.access.verdict import Grant, Refusal, Rules, refuse
@@ -58,6 +59,13 @@ class PushRequest(msgspec.Struct, frozen=True):
 
 FIT_S = 1.0
 """A publisher that stands by and has sent nothing for so long does not take over by itself: it is no better off."""
+
+
+READ_TIMEOUT, INGEST_EXCEPTION = 3, 501
+"""Why a push was cut, as the service counts it (reference media-plane 9)."""
+
+SILENT_S = 3.0
+"""A push that is cut after it has sent nothing for so long is cut for that."""
 
 
 class PublishSession:
@@ -125,6 +133,7 @@ class PublishSession:
         if not self.ended:
             self.end(reason)
             self._on_cut(reason)
+            self._ingest.cut(self, reason)
 
     def end(self, reason: str) -> None:
         """The session is over; the stream waits for the publisher's return."""
@@ -173,7 +182,7 @@ class Ingest:
 
     full: what is short for one more publisher, None if there is room. received: bytes from publishers by ingest domain, which
     whoever keeps the books takes away from here. standing_by: sessions that are not their stream's master.
-    on_change: told when a session has begun or ended, or its domain's rules have changed.
+    on_change: told when a session has begun or ended, or its domain's rules have changed. on_fault: told of what was cut.
     """
 
     def __init__(
@@ -186,6 +195,7 @@ class Ingest:
         full: Callable[[], str | None],
         asker: Asker,
         on_change: Callable[[PublishSession], None] = lambda session: None,
+        on_fault: Callable[[PublishFault], None] = lambda fault: None,
     ) -> None:
         self.sessions: set[PublishSession] = set()
         self.standing_by: set[PublishSession] = set()
@@ -198,6 +208,7 @@ class Ingest:
         self._full = full
         self._asker = asker
         self._on_change = on_change
+        self._on_fault = on_fault
 
     def question(self, session_id: str, request: PushRequest) -> Awaitable[PushRequest | Refusal] | None:
         """To be waited for before `publish`, with the request that it gives; None if there is nothing to wait for."""
@@ -306,6 +317,25 @@ class Ingest:
         assert isinstance(session.stream, LiveStream)
         log.info("publisher takes over", session=session.id, stream=str(key), reason=session.reason)
         standby.replay(session.stream)
+
+    def cut(self, session: PublishSession, reason: str) -> None:
+        """A session was ended from our side (called by the session)."""
+        if session.product:
+            return
+        silent = self._loop.time() - session.last_data_at >= SILENT_S
+        request = session.request
+        self._on_fault(
+            PublishFault(
+                publish_domain=request.domain,
+                app=request.app,
+                stream=request.stream,
+                session=session.id,
+                client_ip=request.client.origin,
+                code=READ_TIMEOUT if silent else INGEST_EXCEPTION,
+                reason=reason,
+                at_s=time.time(),
+            )
+        )
 
     def ended(self, session: PublishSession) -> None:
         """A session has ended (called by the session)."""

@@ -23,7 +23,15 @@ from headwater.access.client import Doors
 from headwater.access.demand import REFUSED_PREFIX
 from headwater.access.places import Places
 from headwater.access.plan import PLAN_PREFIX
-from headwater.access.presence import PROMOTE_SUBJECT, STREAM_PREFIX, WORKER_PREFIX, Promote, WorkerPresence
+from headwater.access.presence import (
+    FAULT_SUBJECT,
+    PROMOTE_SUBJECT,
+    STREAM_PREFIX,
+    WORKER_PREFIX,
+    Promote,
+    PublishFault,
+    WorkerPresence,
+)
 from headwater.access.remote import Asker
 from headwater.access.verdict import Rules
 from headwater.cluster.client import RemoteCluster
@@ -109,6 +117,7 @@ class Node:
             lambda: self.admission.full("publish"),
             self.asker,
             self._session_changed,
+            self._push_faulted,
         )
         self.renditions = Renditions(
             self.hub, self.relay, loop.time, wait_s=config.settings.center.wait_s, on_demand=self._demanded
@@ -143,6 +152,7 @@ class Node:
         self._enforcing: asyncio.Handle | None = None
         self._to_enforce: set[str] = set()
         self._telling: asyncio.Task[None] | None = None
+        self._telling_faults: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Learn every policy and ban, listen, and announce the worker. Raises OSError if a port cannot be had."""
@@ -321,6 +331,18 @@ class Node:
     def _session_changed(self, session: PublishSession) -> None:
         if self._upstreams is not None:
             self._upstreams.changed(session)
+
+    def _push_faulted(self, fault: PublishFault) -> None:
+        """The customer may want to be told; the main process knows."""
+        task = self.loop.create_task(self._tell_fault(fault))
+        self._telling_faults.add(task)
+        task.add_done_callback(self._telling_faults.discard)
+
+    async def _tell_fault(self, fault: PublishFault) -> None:
+        try:
+            await self.cluster.publish(FAULT_SUBJECT, msgspec.json.encode(fault))
+        except ClusterError as error:
+            log.warning("a fault of a push could not be told", session=fault.session, error=str(error))
 
     def _numbered(self, session: PublishSession) -> None:
         """A publisher has got its number: its stream's announcement names it."""

@@ -2,6 +2,7 @@
 
 from headwater.openapi.operations import (
     blocks,
+    callbacks,
     certificates,
     configs,
     domains,
@@ -18,6 +19,7 @@ from headwater.openapi.registry import OPERATIONS
 __all__ = [
     "OPERATIONS",
     "blocks",
+    "callbacks",
     "certificates",
     "configs",
     "domains",

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
+from headwater.domains.multi_stream import CHANGE_REASONS
 from headwater.domains.rules import format_time
 from headwater.openapi.registry import Call, Fields, operation
 from headwater.openapi.schema import PageNumber, Request, read_time
 
 OnOff = Literal["on", "off"]
 MultiStreamPageSize = Annotated[int, msgspec.Meta(ge=1, le=100)]
-
-CHANGE_REASONS: Final = {
-    "published": "master stream published",
-    "ended": "master stream no data",
-    "silent": "master stream no data",
-    "set": "merge cut manually",
-}
-"""ChangeReason for the reason of a presence. The service names the last two; the first is ours: there was no master before."""
 
 
 class SetLiveDomainMultiStreamConfig(Request):
