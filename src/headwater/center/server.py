@@ -91,6 +91,9 @@ LEFT_BEHIND_S = 5.0
 NETWORK_MBPS = 10**9
 """The network's load is none of the center's business: no machine's is as fast as this."""
 
+SPARE_SHARE = 0.1
+"""Of the machine's cores, kept free of new renditions: what runs needs more for a difficult scene, and viewers come and go."""
+
 PROCESSES = "processes"
 """The folder in the spool in which job processes are noted: it must outlive this process, and the whole node's."""
 
@@ -270,7 +273,7 @@ class CenterServer:
         while True:
             await asyncio.sleep(max(TELL_S, len(self.hosts.jobs) / TOLD_PER_S))
             processors = len(os.sched_getaffinity(0))
-            self._free_cores = processors * (1 - self._machine.look())
+            self._free_cores = processors * max(0.0, 1 - SPARE_SHARE - self._machine.look())
             keys = {
                 f"{JOB_PREFIX}{self.node}/{job.kind}/{job.id}": msgspec.json.encode(job) for job in job_presences(self.hosts)
             }
