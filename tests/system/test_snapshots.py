@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,10 @@ from PIL import Image
 from support.api import Api, Pair, make_pair, utc
 from support.encoders import SIZE, TagPush, ffmpeg_push
 from support.flv import FlvTag
-from support.server import Server, running
+from support.server import Server
 from support.wait import until
 
 OSS = {"oss_endpoint": "oss-cn-shanghai.aliyuncs.com", "oss_bucket": "pictures"}
-
-
-@pytest.fixture(scope="module")
-def center() -> Iterator[Server]:
-    with running({"center.enabled": "true", "workers": "2"}) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
