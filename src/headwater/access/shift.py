@@ -1,6 +1,6 @@
 """What a viewer asks for by the parameters of a time-shift URL: `aliyunols=on` with `lhs_<what>_<format>_<unit>_<zone>=...`.
 
-Reference media-plane 6.4. Pure functions; times are unix milliseconds.
+Reference media-plane 6.4. Pure functions, and the questions that media nodes ask the live center; times are unix milliseconds.
 """
 
 from __future__ import annotations
@@ -48,6 +48,41 @@ class ShiftAsked(msgspec.Struct, frozen=True, omit_defaults=True):
     end_ms: int | None = None
     offset_ms: int | None = None
     vod: bool = False
+
+
+class Question(msgspec.Struct, frozen=True):
+    """Somebody wants to play a range of a stream. domain: at which it is played; main: whose stream it is.
+
+    name: of the stream or of a rendition. query: of the playlist's URL. tail: what each address in it must carry.
+    """
+
+    domain: str
+    main: str
+    app: str
+    name: str
+    asked: ShiftAsked
+    query: str = ""
+    tail: str = ""
+
+
+class Span(msgspec.Struct, frozen=True):
+    """Somebody wants to know what is kept of a stream in a range of time."""
+
+    domain: str
+    main: str
+    app: str
+    name: str
+    start_ms: int
+    end_ms: int
+
+
+class SliceAsked(msgspec.Struct, frozen=True):
+    """A slice by its address. word: the part of it that cannot be guessed."""
+
+    main: str
+    app: str
+    id: int
+    word: str
 
 
 def parse(query: Mapping[str, str]) -> ShiftAsked | None:

@@ -2,9 +2,11 @@
 
 | request | answer |
 |---|---|
-| POST /shift/playlist `Question` | `Playlist` |
-| POST /shift/timeline `Span` | the ranges of which slices are kept |
-| POST /shift/slice `SliceAsked` | the bytes of a slice |
+| GET /shift/playlist?`Question` | an HLS playlist |
+| GET /shift/timeline?`Span` | JSON, the ranges of which slices are kept: pairs of unix milliseconds |
+| GET /shift/slice?`SliceAsked` | the bytes of a slice |
+
+The questions of `access.shift` are JSON; what cannot be answered gets 404 with a text for the viewer.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
+from urllib.parse import unquote
 
 import msgspec
 import structlog
@@ -28,7 +32,7 @@ from starlette.routing import BaseRoute, Route
 from headwater.access import presence
 from headwater.access.plan import DELAYED, Plan, Shift, best_match
 from headwater.access.presence import StreamPresence
-from headwater.access.shift import ShiftAsked, anchored
+from headwater.access.shift import Question, SliceAsked, Span, anchored
 from headwater.center.department import Center, Wanted
 from headwater.center.manager import renditions_of
 from headwater.center.shift import job as files
@@ -58,42 +62,9 @@ CANDIDATES_MAX = 16
 
 _PLAYABLE = ("local", "stored")
 
+T = TypeVar("T")
+
 log = structlog.get_logger()
-
-
-class Question(msgspec.Struct, frozen=True):
-    """Somebody wants to play a range of a stream. domain: at which it is played; main: whose stream it is.
-
-    name: of the stream or of a rendition. query: of the playlist's URL. tail: what each address in it must carry.
-    """
-
-    domain: str
-    main: str
-    app: str
-    name: str
-    asked: ShiftAsked
-    query: str = ""
-    tail: str = ""
-
-
-class Span(msgspec.Struct, frozen=True):
-    """Somebody wants to know what is kept of a stream in a range of time."""
-
-    domain: str
-    main: str
-    app: str
-    name: str
-    start_ms: int
-    end_ms: int
-
-
-class SliceAsked(msgspec.Struct, frozen=True):
-    """A slice by its address. word: the part of it that cannot be guessed."""
-
-    main: str
-    app: str
-    id: int
-    word: str
 
 
 class Refused(Exception):
@@ -110,14 +81,15 @@ class Shifts:
 
     def __init__(self, center: Center, now_s: Callable[[], float] = time.time) -> None:
         self.routes: Sequence[BaseRoute] = (
-            Route("/shift/playlist", self._playlist, methods=["POST"]),
-            Route("/shift/timeline", self._timeline, methods=["POST"]),
-            Route("/shift/slice", self._slice, methods=["POST"]),
+            Route("/shift/playlist", self._playlist),
+            Route("/shift/timeline", self._timeline),
+            Route("/shift/slice", self._slice),
         )
         self._center = center
         self._now_s = now_s
         self._settings = center.settings.shift
         self._purging: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
         center.uploads.register(OWNER, _stored)
 
     # What jobs there are
@@ -128,6 +100,7 @@ class Shifts:
         if folder.is_dir():
             for of_stream in sorted(folder.iterdir()):
                 await self._adopt(await asyncio.to_thread(files.found, of_stream))
+        self._closing.clear()
         self._purging = asyncio.create_task(self._purge_on_and_on(), name="time shift purge")
 
     def needs(self, stream: StreamPresence, plan: Plan) -> Collection[str]:
@@ -156,10 +129,10 @@ class Shifts:
         """The slices of a job stay."""
 
     async def close(self) -> None:
-        """Stop removing."""
+        """Stop removing, between two transactions: a call of the database that is cancelled may leave its thread behind."""
+        self._closing.set()
         if self._purging is not None:
-            self._purging.cancel()
-            await asyncio.gather(self._purging, return_exceptions=True)
+            await self._purging
 
     async def _adopt(self, made: list[SliceMade]) -> None:
         async with self._center.database.write() as session:
@@ -222,7 +195,7 @@ class Shifts:
     # What viewers ask
 
     async def _playlist(self, request: Request) -> Response:
-        question = msgspec.json.decode(await request.body(), type=Question)
+        question = _question(request, Question)
         try:
             body = await self.playlist(question)
         except Refused as refused:
@@ -271,7 +244,7 @@ class Shifts:
         return playlist.media(listed, question.name, question.tail, longest_ms=longest_ms, ended=ended, vod=False)
 
     async def _timeline(self, request: Request) -> Response:
-        span = msgspec.json.decode(await request.body(), type=Span)
+        span = _question(request, Span)
         async with self._center.database.read() as session:
             try:
                 stream = await self._allowed(session, span.domain, span.main, span.app, span.name)
@@ -287,7 +260,7 @@ class Shifts:
         return Response(msgspec.json.encode(found), media_type="application/json")
 
     async def _slice(self, request: Request) -> Response:
-        asked = msgspec.json.decode(await request.body(), type=SliceAsked)
+        asked = _question(request, SliceAsked)
         async with self._center.database.read() as session:
             row = await session.get(MediaSlice, asked.id)
         good = row is not None and (row.kind, row.domain, row.app) == (OWNER, asked.main, asked.app)
@@ -323,12 +296,13 @@ class Shifts:
     # Whose days are over
 
     async def _purge_on_and_on(self) -> None:
-        while True:
+        while not self._closing.is_set():
             try:
                 await self.purge()
             except Exception:  # the top of this task
                 log.exception("slices could not be removed")
-            await asyncio.sleep(PURGE_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), PURGE_S)
 
     async def purge(self) -> int:
         """Remove the slices whose days are over, and all of domains that are gone; returns how many."""
@@ -339,7 +313,7 @@ class Shifts:
         for stream in streams:
             gone = stream.domain not in domains
             before_ms = round((self._now_s() - (0 if gone else stream.days * 86_400)) * 1000)
-            while found := await self._oldest(stream, before_ms):
+            while not self._closing.is_set() and (found := await self._oldest(stream, before_ms)):
                 removed += len(found)
                 for row in found:
                     await self._center.objects.delete(row.endpoint, row.bucket, row.key)
@@ -350,7 +324,7 @@ class Shifts:
                 for row in found:
                     if row.local_path:
                         await asyncio.to_thread(Path(row.local_path).unlink, missing_ok=True)
-            if gone:
+            if gone and not self._closing.is_set():
                 await self._forget(stream)
         return removed
 
@@ -364,6 +338,10 @@ class Shifts:
             row = await session.get(ShiftStream, (stream.domain, stream.app, stream.stream, stream.template))
             if row is not None:
                 await session.delete(row)
+
+
+def _question(request: Request, type_: type[T]) -> T:
+    return msgspec.json.decode(unquote(request.url.query), type=type_)
 
 
 def _rule(plan: Plan, app: str, stream: str) -> Shift | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import msgspec
 
 from headwater.cluster.interface import Cluster
+
+if TYPE_CHECKING:
+    import httpx
 
 CENTER_PREFIX = "center/"
 JOB_PREFIX = "job/"
@@ -88,6 +90,8 @@ class Centers:
 
     async def fetch(self, method: str, path: str, body: Any = None) -> bytes:
         """As `ask`, for an answer that is no JSON."""
+        import httpx  # media workers, which need the presences alone, keep it out of their memory
+
         centers = await self.present()
         if not centers:
             raise CenterError("no live center is running")

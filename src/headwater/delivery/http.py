@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import random
 import re
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import unquote
@@ -15,6 +16,8 @@ import msgspec
 from headwater.access.client import Client, Doors, Peer
 from headwater.access.names import request_domain, split_query
 from headwater.access.policy import Answers
+from headwater.access.shift import Question as ShiftQuestion
+from headwater.access.shift import ShiftAsked, ShiftError, SliceAsked, Span, anchored, parse, parse_span
 from headwater.access.verdict import Grant, Refusal, refuse
 from headwater.delivery.challenges import Challenges
 from headwater.delivery.hls_cache import Fetch, HlsCache, Playlist
@@ -22,6 +25,7 @@ from headwater.delivery.hls_viewers import HlsViewers, Play, ViewerId, viewer_id
 from headwater.delivery.masters import master, viewer_names
 from headwater.delivery.play import Delivery, Found, PlayRequest
 from headwater.delivery.renditions import GroupOf
+from headwater.delivery.shift import AskCenter, ShiftCache
 from headwater.live.hls import HlsOutput
 from headwater.live.stream import LiveStream, StreamKey
 from headwater.live.viewer import Payer
@@ -59,6 +63,10 @@ FIRST_SEGMENT_S = 9.0
 RETRY_AFTER_S = (5, 15)
 """When a viewer for whom there was no room may ask again: each at a moment of its own, or they would all come back together."""
 
+TIMELINE = "/openapi/timeline/query"
+"""Where players ask what time shift can be asked for (reference media-plane 6.4)."""
+
+_SLICE = re.compile(r"/(?P<app>[^/]+)/[^/]+-t(?P<number>\d{1,12})-(?P<word>[0-9a-f]{16})\.ts")
 _SEGMENT = re.compile(r"/(?P<app>[^/]+)/(?P<stream>[^/]+)-(?P<number>\d{1,12})-(?P<word>[0-9a-f]{16})\.ts")
 _HOST = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?", re.ASCII)
 _PLAY = re.compile(r"/(?P<app>[^/]+)/(?P<stream>[^/]+)\.(?P<format>flv|m3u8)")
@@ -88,7 +96,7 @@ class HttpDelivery:
     """Answers requests; one for all connections of a worker.
 
     ports: those of `http` and `https`, as far as we listen there; redirects between the two name them.
-    fetch, ask_home: what other workers of the machine are asked for.
+    fetch, ask_home: what other workers of the machine are asked for. ask_center: asks the live center.
     """
 
     def __init__(
@@ -101,10 +109,12 @@ class HttpDelivery:
         *,
         fetch: Fetch,
         ask_home: AskHome,
+        ask_center: AskCenter,
     ) -> None:
         self.challenges = Challenges()
         self.hls_viewers = hls_viewers
         self.hls_cache = HlsCache(fetch, loop.time)
+        self.shift_cache = ShiftCache(ask_center, loop.time)
         self.hls_bytes_out = 0
         self.hls_sent: Counter[Payer] = Counter()
         self._delivery = delivery
@@ -127,6 +137,11 @@ class HttpDelivery:
         segment = _SEGMENT.fullmatch(path)
         if segment is not None:
             return self._segment(request, segment, self._doors.http(peer, "hls", request.headers))
+        kept = _SLICE.fullmatch(path)
+        if kept is not None:
+            return self._slice(request, kept, self._doors.http(peer, "hls", request.headers))
+        if path == TIMELINE:
+            return self._timeline(session_id, request, self._doors.http(peer, "hls", request.headers))
         play = _PLAY.fullmatch(path)
         if play is None:
             return _error(refuse("not_found", "nothing here; streams are at /App/Stream.flv and /App/Stream.m3u8"))
@@ -145,7 +160,13 @@ class HttpDelivery:
             args=query,
             headers=request.headers if self._delivery.remote(domain, client) is not None else {},
         )
-        return self._flv(session_id, request, ask) if flv else self._hls(session_id, request, ask)
+        if flv:
+            return self._flv(session_id, request, ask)
+        try:
+            parse(query)
+        except ShiftError as error:
+            raise HttpError(400, str(error)) from None
+        return self._hls(session_id, request, ask)
 
     def sweep(self) -> None:
         """Forget HLS viewers who have gone. To be called about once a second."""
@@ -230,6 +251,9 @@ class HttpDelivery:
         if group is not None:
             return self._master(session_id, request, ask, who, key, grant, group)
         query = f"vhost={ask.domain}" if "vhost=" in request.query else ""
+        asked = parse(ask.args)
+        if asked is not None:
+            return self._shifted(session_id, request, ask, who, key, asked, f"?{query}" if query else "")
         served = renditions.at_once(key)
         if self.hls_viewers.instead(who) and (made := renditions.made(key)) is not None:
             served = made.source
@@ -247,12 +271,23 @@ class HttpDelivery:
         while not renditions.live(group.source):
             if not sources.may_wait() or not await sources.appears(group.source, deadline):
                 return self._refused(request, ask, self._delivery.refuse(session_id, ask, refuse("not_found")))
-        body = master(group, ask, request.query, grant, renditions)
+        query, asked = request.query, parse(ask.args)
+        if asked is not None and asked.start_ms is not None and not asked.vod:  # a master cannot lead to masters
+            query = anchored(query, max(int(time.time() * 1000) - asked.start_ms, 0))
+        body = master(group, ask, query, grant, renditions)
         headers = (*CORS, ("Content-Type", "application/vnd.apple.mpegurl"), ("Cache-Control", "no-store"))
         if request.method == "GET":
             self.hls_viewers.saw(who, Play(str(key), ask.client.origin), self._loop.time(), ask.answered)
             self._sent((ask.domain, ask.client.secure), len(body))
         return Response(200, _dressed(headers, grant.policy.answers, ask.client), body)
+
+    async def _shifted(
+        self, session_id: str, request: Request, ask: PlayRequest, who: ViewerId, key: StreamKey, asked: ShiftAsked, tail: str
+    ) -> Response:
+        """A playlist of the stream's past."""
+        entry = asked.start_ms is not None and not asked.vod  # it leads on to the same URL, a little changed
+        question = ShiftQuestion(ask.domain, *key, asked, request.query if entry else "", tail)
+        return self._playlist(session_id, request, ask, who, key, await self.shift_cache.playlist(question), instead=False)
 
     async def _hls_asked(
         self,
@@ -369,6 +404,58 @@ class HttpDelivery:
         if data is None and self._delivery.sources.known_elsewhere(key):
             return self._segment_later(request, domain, client, key, name)
         return self._give_segment(request, domain, client, name, data)
+
+    async def _slice(self, request: Request, match: re.Match[str], client: Client) -> Response:
+        """A slice of a stream's past."""
+        domain = request_domain(request.headers.get("host"), split_query("?" + request.query)[1])
+        key = self._delivery.stream_key(domain, match["app"], "")
+        if key is None:
+            return _no_segment()
+        data = await self.shift_cache.slice(SliceAsked(key.domain, key.app, int(match["number"]), match["word"]))
+        return self._give_segment(request, domain, client, f"{match['number']}-{match['word']}", data)
+
+    def _timeline(self, session_id: str, request: Request, client: Client) -> Awaitable[Response]:
+        """When there are slices; for whoever may play the stream, with a signature over this very path. Raises HttpError."""
+        query = split_query("?" + request.query)[1]
+        try:
+            span = parse_span(query)
+        except ShiftError as error:
+            raise HttpError(400, str(error)) from None
+        if query.get("format", "ts") not in ("ts", "flv"):
+            raise HttpError(400, "format is ts or flv")
+        domain = request_domain(request.headers.get("host"), query)
+        ask = PlayRequest(
+            domain=domain,
+            app=query.get("app", ""),
+            stream=query.get("stream", ""),
+            uri=request.path,
+            token=query.get("auth_key"),
+            client=client,
+            args=query,
+            headers=request.headers if self._delivery.remote(domain, client) is not None else {},
+        )
+        return self._told_timeline(session_id, request, ask, *span)
+
+    async def _told_timeline(self, session_id: str, request: Request, ask: PlayRequest, start_ms: int, end_ms: int) -> Response:
+        question = self._delivery.question(session_id, ask)
+        asked = ask if question is None else await question
+        if isinstance(asked, Refusal):
+            return self._refused(request, ask, asked)
+        admitted = self._delivery.admit(session_id, asked)
+        if isinstance(admitted, Refusal):
+            return self._refused(request, ask, admitted)
+        found = await self.shift_cache.timeline(Span(ask.domain, *admitted[1], start_ms, end_ms))
+        if isinstance(found, Refusal):
+            return self._refused(request, ask, self._delivery.refuse(session_id, ask, found))
+        content = {
+            "current": int(time.time()),
+            "timeline": [{"start": begin // 1000, "end": -(-end // 1000)} for begin, end in found],
+        }
+        body = msgspec.json.encode({"retCode": 0, "description": "success", "content": content, **content})
+        if request.method == "GET":
+            self._sent((ask.domain, ask.client.secure), len(body))
+        headers = (*CORS, ("Content-Type", "application/json"), ("Cache-Control", "no-store"))
+        return Response(200, _dressed(headers, self._delivery.answers(ask.domain, ask.client), ask.client), body)
 
     async def _segment_later(self, request: Request, domain: str, client: Client, key: StreamKey, name: str) -> Response:
         return self._give_segment(request, domain, client, name, await self.hls_cache.segment(key, name))

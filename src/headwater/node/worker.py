@@ -45,6 +45,7 @@ from headwater.live.hub import Hub
 from headwater.live.stream import LiveStream, StreamKey
 from headwater.node.admission import Admission, Reading
 from headwater.node.announcer import Announcer
+from headwater.node.center import CenterDoor
 from headwater.node.certificates import Certificates
 from headwater.node.config import WorkerConfig
 from headwater.node.connections import Connections
@@ -139,6 +140,7 @@ class Node:
             HlsViewers(config.index, config.workers),
             fetch=self.relay.fetch,
             ask_home=self.relay.ask_home,
+            ask_center=CenterDoor(cluster, config.node).ask,
         )
         self.certificates = Certificates(config.tls_certificate, config.tls_key)
         self.failed: asyncio.Future[None] = loop.create_future()
