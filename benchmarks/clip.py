@@ -18,6 +18,7 @@ CACHE = Path(__file__).parent / ".cache"
 SECONDS = 60
 FPS, GOP_FRAMES = 25, 50
 WIDTH, HEIGHT = 640, 360
+STILL = False  # the noise stays for a GOP, so that key frames take a large part of the rate, as a camera's do
 SAMPLE_RATE, AAC_FRAME = 44_100, 1_024  # 43 audio frames a second
 AUDIO_BPS = 128_000
 VIDEO_BPS = 847_500  # with the audio, the clocks and the tag headers: 1 Mbit/s of FLV
@@ -87,7 +88,8 @@ def make(path: Path) -> None:
         sounded = 0
         for number in range(SECONDS * FPS):
             picture = av.VideoFrame(WIDTH, HEIGHT, "yuv420p")
-            at = noise.randrange(WIDTH * HEIGHT // 2)
+            if not STILL or not number % GOP_FRAMES:
+                at = noise.randrange(WIDTH * HEIGHT // 2)
             for plane in picture.planes:
                 plane.update(
                     b"".join(
@@ -115,7 +117,7 @@ def make(path: Path) -> None:
 def path() -> Path:
     """Where the clip is; makes it if it is not there yet."""
     CACHE.mkdir(exist_ok=True)
-    file = CACHE / f"clip-{VIDEO_BPS}bps-{SECONDS}s.flv"
+    file = CACHE / f"clip-{WIDTH}x{HEIGHT}{'-still' if STILL else ''}-{VIDEO_BPS}bps-{SECONDS}s.flv"
     if not file.exists():
         make(file)
     return file

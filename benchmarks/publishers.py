@@ -208,6 +208,7 @@ def main() -> None:
     parser.add_argument(
         "--tick-ms", type=float, default=0, help="all write what is due at common ticks (default: each tag at its own time)"
     )
+    parser.add_argument("--hd", action="store_true", help="send 1280x720 with large key frames, at the same rate")
     parser.add_argument("--seconds", type=float, default=60, help="end after so long")
     parser.add_argument("--every", type=float, default=5, help="seconds between reports")
     parser.add_argument("--follow", action="store_true", help="report at each line on standard input, end with it")
@@ -215,6 +216,8 @@ def main() -> None:
     if not 1 <= args.count <= COUNT_MAX:
         parser.error(f"--count: 1 to {COUNT_MAX}")
     raise_file_limit()
+    if args.hd:
+        clip.WIDTH, clip.HEIGHT, clip.STILL = 1280, 720, True
     try:
         publishers = Publishers(args.url, args.count, args.tick_ms)
     except (OSError, rtmp.RtmpError) as error:

@@ -332,7 +332,7 @@ class Headwater(Server):
             capture_output=True,
         )
         account = json.loads(made.stdout)
-        api = Api(ports["api"], account["access_key_id"], account["access_key_secret"])
+        self.api = api = Api(ports["api"], account["access_key_id"], account["access_key_secret"])
         for domain, kind in ((self.ingest, "liveEdge"), (self.streaming, "liveVideo")):
             api.call("AddLiveDomain", DomainName=domain, LiveDomainType=kind, Region="cn-shanghai")
         functions = [_function("aliauth", auth_type="no_auth"), _function("headwater_live", flush=self.profile, **self.session)]
