@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 
 from headwater.access import plan as plans
 from headwater.access.plan import Plan, Snapshots
 from headwater.domains import snapshots
 from headwater.domains.object_names import problem
-from headwater.domains.snapshots import KEPT_S, OVERWRITE_VARIABLES, SEQUENCE_VARIABLES, TEMPLATES_MAX, Written
-from headwater.store.models import Bucket, Snapshot, SnapshotTemplate, Upload
+from headwater.domains.snapshots import KEPT_S, OVERWRITE_VARIABLES, SEQUENCE_VARIABLES, TEMPLATES_MAX, Taken
+from headwater.store.models import Bucket, Callback, Snapshot, SnapshotNotify, SnapshotTemplate, Upload
+from support import pictures
 from support.domain_world import ACTOR, PLAY, PUSH, World, code, refused
 
 OSS = {"endpoint": "oss-cn-shanghai.aliyuncs.com", "bucket": "pictures"}
@@ -32,20 +35,18 @@ async def plan_of(world: World) -> Plan | None:
 
 async def take(
     world: World, created_ms: int, stream: str = "cam", overwrite: str = OVERWRITE, sequence: str = SEQUENCE
-) -> list[Written]:
-    """As the live center does: a picture is noted down, its uploads are queued, and then stored."""
-    async with world.database.write() as session:
-        written = await snapshots.note(
-            session, PLAY, "live", stream, created_ms, 1000, **OSS, overwrite=overwrite, sequence=sequence
-        )
-        for item in written:
-            await snapshots.stored(session, item.id)
-    return written
+) -> list[Taken]:
+    return await pictures.take(world.database, PLAY, created_ms, stream=stream, overwrite=overwrite, sequence=sequence)
 
 
 async def times(world: World, start_s: float, end_s: float, **options: object) -> tuple[list[int], int | None]:
     page = await world.services.snapshots.taken(world.account, PLAY, "live", "cam", start_s, end_s, **options)  # type: ignore[arg-type]
     return [item.created_ms for item in page.items], page.next_s
+
+
+async def callbacks(world: World) -> list[str]:
+    async with world.database.read() as session:
+        return list(await session.scalars(select(Callback.url).order_by(Callback.id)))
 
 
 async def test_a_template_reaches_the_plan_is_changed_part_by_part_and_goes(world: World) -> None:
@@ -56,7 +57,7 @@ async def test_a_template_reaches_the_plan_is_changed_part_by_part_and_goes(worl
     assert plan is not None
     assert plan.snapshots == (
         Snapshots("*", 60, OSS["endpoint"], OSS["bucket"], sequence=SEQUENCE),
-        Snapshots("live", 5, OSS["endpoint"], OSS["bucket"], OVERWRITE, SEQUENCE),
+        Snapshots("live", 5, OSS["endpoint"], OSS["bucket"], OVERWRITE, SEQUENCE, "https://learn.aliyundoc.com/cb"),
     )
     service = world.services.snapshots
     await service.update(world.account, PLAY, "live", interval_s=10, sequence="", actor=ACTOR)
@@ -144,20 +145,58 @@ async def test_numbers_go_on_and_an_overwritten_picture_is_one_picture(world: Wo
     assert numbered.object == "snapshot/live/cam/4.jpg"
 
 
-async def test_a_picture_that_waits_is_not_told_of_and_gives_way_to_the_next(world: World, tmp_path: Path) -> None:
+async def test_a_picture_that_waits_is_not_told_of_until_it_is_stored(world: World) -> None:
     await world.pair()
+    await add(world, callback="https://example.com/of-the-template")
+    (waiting,) = await pictures.take(world.database, PLAY, START_MS, overwrite=OVERWRITE, is_stored=False)
+    assert (await times(world, START_MS / 1000, START_MS / 1000 + 60))[0] == []
+    assert await callbacks(world) == []
     async with world.database.write() as session:
-        (first,) = await snapshots.note(session, PLAY, "live", "cam", START_MS, 1000, **OSS, overwrite=OVERWRITE, sequence="")
+        await snapshots.stored(session, await snapshots.row_of(session, waiting))
+    assert (await times(world, START_MS / 1000, START_MS / 1000 + 60))[0] == [START_MS]
+    assert await callbacks(world) == ["https://example.com/of-the-template"]
+
+
+async def test_a_picture_takes_the_place_of_one_that_waits_under_its_name(world: World, tmp_path: Path) -> None:
+    await world.pair()
+    (first,) = await pictures.take(world.database, PLAY, START_MS, overwrite=OVERWRITE, is_stored=False)
+    async with world.database.write() as session:
+        row = await snapshots.row_of(session, first)
         fields = {"sha256": "", "content_type": "", "error": "", "state": "waiting", "node": "here", "owner_kind": "snapshot"}
-        upload = Upload(path=str(tmp_path / "x.jpg"), **OSS, key=first.object, bytes=1, owner_id=first.id, tries=0, **fields)
+        upload = Upload(path=str(tmp_path / "x.jpg"), **OSS, key=first.object, bytes=1, owner_id=row, tries=0, **fields)
         upload.next_try_s = upload.created_s = 1
         session.add(upload)
-    assert (await times(world, START_MS / 1000, START_MS / 1000 + 60))[0] == []
+    async with world.database.write() as session:
+        assert await snapshots.drop_uploads(session, [row]) == [tmp_path / "x.jpg"]
     (second,) = await take(world, START_MS + 5000, sequence="")
-    assert (second.id, second.replaced) == (first.id, [tmp_path / "x.jpg"])
     async with world.database.read() as session:
+        assert await snapshots.row_of(session, second) == row
         assert await session.scalar(select(func.count()).select_from(Upload)) == 0
     assert (await times(world, START_MS / 1000, START_MS / 1000 + 60))[0] == [START_MS + 5000]
+
+
+async def test_callbacks_say_what_is_listed_and_go_to_the_template_or_to_the_domain(world: World) -> None:
+    await world.pair()
+    (taken,) = await take(world, START_MS, sequence="")
+    assert await callbacks(world) == [], "nobody wants to know"
+    async with world.database.write() as session:
+        session.add(SnapshotNotify(domain=PLAY, notify_url="https://example.com/of-the-domain", signed=False, key=""))
+    await take(world, START_MS, sequence="")
+    await pictures.take(world.database, PLAY, START_MS, overwrite=OVERWRITE, callback="https://example.com/of-the-template")
+    assert await callbacks(world) == ["https://example.com/of-the-domain", "https://example.com/of-the-template"]
+    async with world.database.read() as session:
+        (body,) = set(await session.scalars(select(Callback.body)))
+    assert msgspec.json.decode(body) == {
+        "DomainName": PLAY,
+        "AppName": "live",
+        "StreamName": "cam",
+        "CreateTime": "2023-11-14T22:13:20Z",
+        "CreateTimestamp": START_MS,
+        "IsOverlay": True,
+        "OssEndpoint": OSS["endpoint"],
+        "OssBucket": OSS["bucket"],
+        "OssObject": taken.object,
+    }
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
@@ -230,8 +269,12 @@ async def test_after_a_year_it_is_forgotten_that_a_picture_was_taken(world: Worl
         assert await session.scalar(select(func.count()).select_from(Snapshot)) == 0
 
 
-async def test_nothing_is_noted_of_a_domain_that_is_gone_or_under_a_name_that_is_too_long(world: World) -> None:
-    assert await take(world, START_MS) == []
+async def test_nothing_is_noted_of_a_domain_that_is_gone(world: World) -> None:
+    with pytest.raises(IntegrityError):
+        await take(world, START_MS)
+
+
+async def test_a_name_that_is_too_long_with_its_stream_is_left_out(world: World) -> None:
     await world.pair()
     (short,) = await take(world, START_MS, stream="s" * 255, overwrite="{StreamName}.jpg", sequence="{UnixTimestamp}.jpg")
     assert short.object == "1700000000.jpg"

@@ -16,12 +16,12 @@ from sqlalchemy import delete, update
 
 from headwater.access import presence
 from headwater.access.presence import StreamPresence, UpstreamPresence
-from headwater.domains import snapshots
 from headwater.domains.rules import format_time
 from headwater.notify.events import RecordStatus, StreamState
 from headwater.notify.queue import enqueue
 from headwater.openapi.operations import OPERATIONS
 from headwater.store.models import Callback, RecordNotify, StreamNotify
+from support import pictures
 from support.api_server import ApiServer
 from support.api_signer import v1_parameters, v3_headers
 from support.certificates import Authority
@@ -190,8 +190,10 @@ def answers(api_server: ApiServer) -> dict[str, tuple[dict[str, Any], ElementTre
         api_server.do(api_server.cluster.put(presence.stream_key(PLAY, "live", "cam"), presence.encode(item)))
         api_server.do(api_server.services.streams._open(item))
         api_server.do(api_server.services.streams._note_master(item))
-        api_server.do(_take_pictures(api_server, now_s))
         api_server.do(_tell(api_server, now_s))
+        for second in range(2):
+            taken_ms = int(now_s + second) * 1000
+            api_server.do(pictures.take(api_server.database, PLAY, taken_ms, sequence="{Sequence}.jpg"))
 
         api_server.do(recorded(api_server.database, PLAY, "live", "cam", start_s=now_s - 60, seconds=30))
         api_server.services.recording._centers = Center()  # type: ignore[assignment]
@@ -225,17 +227,6 @@ async def _tell(api_server: ApiServer, now_s: float) -> None:
         await session.execute(update(Callback).values(tries=1, state="sent", done_s=now_s))
         await session.execute(delete(StreamNotify))
         await session.execute(delete(RecordNotify))
-
-
-async def _take_pictures(api_server: ApiServer, now_s: float) -> None:
-    """As the live center does, one in each of two seconds."""
-    async with api_server.database.write() as session:
-        for second in range(2):
-            created_ms = int(now_s + second) * 1000
-            for item in await snapshots.note(
-                session, PLAY, "live", "cam", created_ms, 9, endpoint="e", bucket="b", overwrite="", sequence="{Sequence}"
-            ):
-                await snapshots.stored(session, item.id)
 
 
 def check_json(shape: Any, value: Any, where: str) -> None:

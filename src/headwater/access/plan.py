@@ -148,7 +148,10 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Snapshots(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A snapshot template (AddLiveAppSnapshotConfig). overwrite, sequence: object names with variables, "" for none."""
+    """A snapshot template (AddLiveAppSnapshotConfig). overwrite, sequence: object names with variables, "" for none.
+
+    callback: the URL that is told of each picture, "" for the domain's, if it has one.
+    """
 
     app: str
     interval_s: int
@@ -156,6 +159,7 @@ class Snapshots(msgspec.Struct, frozen=True, omit_defaults=True):
     bucket: str
     overwrite: str = ""
     sequence: str = ""
+    callback: str = ""
 
 
 class Shift(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -6,12 +6,14 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -26,8 +28,22 @@ from headwater.center.snapshot import keyframe, once, spool
 from headwater.center.snapshot.keyframe import NoStreamError
 from headwater.center.snapshot.messages import PictureTaken, Place, SnapshotSpec
 from headwater.center.snapshot.picture import Picture, PictureError
-from headwater.domains.snapshots import OWNER_KIND, note, remove_files, stored
-from headwater.store.models import Snapshot, SnapshotTemplate, Upload
+from headwater.domains.snapshots import (
+    OWNER_KIND,
+    Taken,
+    drop_uploads,
+    names,
+    note,
+    note_number,
+    numbers,
+    remove_files,
+    row_of,
+    stored,
+    tell,
+    template_of,
+)
+from headwater.store.models import Snapshot, Upload
+from headwater.store.objects import ObjectError
 
 KEY_FRAME_S = 12.0
 """How long a picture at once waits for a key frame: encoders are commonly set to one in ten seconds at most."""
@@ -38,6 +54,15 @@ AT_ONCE = 2
 REMEMBERED = 64
 REMEMBERED_S = 2.0
 """A picture that was just made is good for everybody who asks: this many, for so long."""
+
+DIRECT_S = 5.0
+AWAY_S = 30.0
+"""A picture that its store does not take so soon goes through the queue, and the next ones for the same bucket do, too, for a
+while: nobody waits for a store that is away.
+"""
+
+NUMBERS_MAX = 10_000
+"""Streams whose numbers are known without a look into the database."""
 
 JPEG = "image/jpeg"
 
@@ -64,20 +89,21 @@ class SnapshotDepartment:
         self._center = center
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._asked: OrderedDict[StreamId, tuple[float, asyncio.Task[Picture]]] = OrderedDict()
+        self._keeping: dict[StreamId, asyncio.Task[None]] = {}
+        self._numbers: dict[StreamId, int] = {}
+        self._waiting: dict[tuple[str, str, str], int] = {}  # rows of pictures in the queue, by endpoint, bucket and object
+        self._away_until: dict[tuple[str, str], float] = {}
         self.routes: Sequence[BaseRoute] = [Route("/snapshot/now", self._now, methods=["POST"])]
-        center.uploads.register(OWNER_KIND, stored)
+        center.uploads.register(OWNER_KIND, self._stored)
 
     async def start(self) -> None:
         """Take up the pictures that an earlier run has written and not noted down."""
-        async with self._center.database.read() as session:
-            queued = select(Upload.path).where(Upload.node == self._center.node, Upload.owner_kind == OWNER_KIND)
-            keep = {Path(path) for path in await session.scalars(queued)}
+        keep = await self._queued()
         for path, stream, created_ms in spool.left(self._center.spool):
             place = await self._place(stream)
             if place is not None and not await self._known(stream, created_ms):
-                await self._keep(stream, path, created_ms, place)
-        async with self._center.database.read() as session:
-            keep |= {Path(path) for path in await session.scalars(queued)}
+                await self._keep(stream, path, created_ms, place, path.stat().st_size)
+        keep |= await self._queued()
         await asyncio.to_thread(spool.clean, self._center.spool, keep)
 
     def needs(self, stream: StreamPresence, plan: Plan) -> Collection[str]:
@@ -86,10 +112,10 @@ class SnapshotDepartment:
 
     def wanted(self, stream: StreamPresence, plan: Plan, granted: Mapping[str, float]) -> list[Wanted]:
         """One job for a stream whose app has a template."""
-        template = template_of(plan, stream.app)
+        template = in_plan(plan, stream.app)
         if template is None:
             return []
-        place = Place(template.endpoint, template.bucket, template.overwrite, template.sequence)
+        place = Place(template.endpoint, template.bucket, template.overwrite, template.sequence, template.callback)
         spec = msgspec.json.encode(SnapshotSpec(template.interval_s, place))
         return [Wanted(f"{stream.domain}/{stream.app}/{stream.stream}", spec)]
 
@@ -97,51 +123,122 @@ class SnapshotDepartment:
         """A picture was taken."""
         taken = msgspec.json.decode(event, type=PictureTaken)
         stream = (taken.domain, taken.app, taken.stream)
-        await self._keep(stream, Path(taken.path), taken.created_ms, taken.place, taken.sha256)
+        keeping = self._keep(stream, Path(taken.path), taken.created_ms, taken.place, taken.size_bytes, taken.sha256)
+        task = asyncio.create_task(self._in_turn(self._keeping.get(stream), keeping))
+        self._keeping[stream] = task
+        task.add_done_callback(lambda done: self._kept(stream, done))
 
     async def ended(self, job: str, error: str) -> None:
         """Nothing is left open."""
 
     async def close(self) -> None:
-        """Nobody waits for a picture any more."""
-        tasks = [task for _, task in self._asked.values()]
-        for task in tasks:
+        """What was taken is noted down; nobody waits for a picture any more."""
+        asked = [task for _, task in self._asked.values()]
+        for task in asked:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*asked, *self._keeping.values(), return_exceptions=True)
 
     # what becomes of a picture
 
-    async def _keep(self, stream: StreamId, path: Path, created_ms: int, place: Place, sha256: str = "") -> None:
-        """Note a picture down and put it into the queue of uploads, in one transaction; `path` is its own name of the file."""
-        size_bytes = (await asyncio.to_thread(path.stat)).st_size
+    async def _in_turn(self, before: asyncio.Task[None] | None, keeping: Coroutine[Any, Any, None]) -> None:
+        """Pictures of different streams are stored side by side, those of one stream one after the other."""
+        if before is not None:
+            await asyncio.wait([before])
+        await keeping
+
+    def _kept(self, stream: StreamId, task: asyncio.Task[None]) -> None:
+        if self._keeping.get(stream) is task:
+            del self._keeping[stream]
+        if not task.cancelled() and (fault := task.exception()) is not None:  # its file stays in the spool for the next start
+            log.error("a picture could not be kept", stream="/".join(stream), exc_info=fault)
+
+    async def _keep(
+        self, stream: StreamId, path: Path, created_ms: int, place: Place, size_bytes: int, sha256: str = ""
+    ) -> None:
+        """Store a picture under its names and note it down; what cannot be stored now goes through the queue of uploads.
+
+        The file in the spool goes last: a run that dies before leaves it to the next one, which does all of this again.
+        """
+        number = await self._number(stream) if place.sequence else 0
+        direct: list[Taken] = []
+        queued: list[Taken] = []
+        for name, is_overlay in names(place.overwrite, place.sequence, *stream[1:], created_ms, number):
+            taken = Taken(*stream, created_ms, is_overlay, place.endpoint, place.bucket, name, size_bytes)
+            (direct if await self._store(taken, path) else queued).append(taken)
         replaced: list[Path] = []
-        async with self._center.database.write() as session:
-            written = await note(
-                session,
-                *stream,
-                created_ms,
-                size_bytes,
-                endpoint=place.endpoint,
-                bucket=place.bucket,
-                overwrite=place.overwrite,
-                sequence=place.sequence,
-            )
-            for item in written:
-                replaced += item.replaced
-                self._center.uploads.enqueue(
-                    session,
-                    await asyncio.to_thread(spool.again, path, item.id),
-                    endpoint=place.endpoint,
-                    bucket=place.bucket,
-                    key=item.object,
-                    bytes_=size_bytes,
-                    sha256=sha256,
-                    owner_kind=OWNER_KIND,
-                    owner_id=item.id,
-                    content_type=JPEG,
-                )
-        self._center.uploads.wake()
+        try:
+            async with self._center.database.write() as session:
+                for taken in direct:
+                    await note(session, taken, is_stored=True)
+                    await tell(session, taken, place.callback)
+                for taken in queued:
+                    await note(session, taken, is_stored=False)
+                    replaced += await self._queue(session, taken, path, sha256)
+                if number:
+                    await note_number(session, *stream, number, created_ms / 1000)
+        except IntegrityError:  # the domain was deleted a moment ago
+            log.info("snapshot of a domain that is gone", stream="/".join(stream))
+        if queued:
+            self._center.uploads.wake()
         await remove_files([path, *replaced])
+
+    async def _number(self, stream: StreamId) -> int:
+        """The number of a stream's next picture. Counted here, because pictures of one stream may be taken side by side."""
+        if stream not in self._numbers:
+            async with self._center.database.read() as session:
+                found = await numbers(session, *stream)
+            self._numbers.setdefault(stream, found)
+            if len(self._numbers) > NUMBERS_MAX:
+                del self._numbers[next(iter(self._numbers))]
+        self._numbers[stream] += 1
+        return self._numbers[stream]
+
+    async def _store(self, taken: Taken, path: Path) -> bool:
+        """Store a picture at once, unless one before it still waits under the same name: they must arrive in order."""
+        bucket = taken.endpoint, taken.bucket
+        if (*bucket, taken.object) in self._waiting or time.monotonic() < self._away_until.get(bucket, 0.0):
+            return False
+        try:
+            async with asyncio.timeout(DIRECT_S):
+                await self._center.objects.put_file(*bucket, taken.object, path, bytes_=taken.size_bytes, content_type=JPEG)
+        except (ObjectError, TimeoutError) as error:
+            log.warning("a picture could not be stored", bucket=taken.bucket, key=taken.object, error=str(error))
+            self._away_until[bucket] = time.monotonic() + AWAY_S
+            return False
+        self._away_until.pop(bucket, None)
+        return True
+
+    async def _queue(self, session: AsyncSession, taken: Taken, path: Path, sha256: str) -> list[Path]:
+        """Put a picture into the queue of uploads; returns the files of those that wait there and are not wanted any more."""
+        row = await row_of(session, taken)
+        replaced = await drop_uploads(session, [row])
+        self._waiting[taken.endpoint, taken.bucket, taken.object] = row
+        self._center.uploads.enqueue(
+            session,
+            await asyncio.to_thread(spool.again, path, row),
+            endpoint=taken.endpoint,
+            bucket=taken.bucket,
+            key=taken.object,
+            bytes_=taken.size_bytes,
+            sha256=sha256,
+            owner_kind=OWNER_KIND,
+            owner_id=row,
+            content_type=JPEG,
+        )
+        return replaced
+
+    async def _stored(self, session: AsyncSession, snapshot: int) -> None:
+        await stored(session, snapshot)
+        for place in [place for place, row in self._waiting.items() if row == snapshot]:
+            del self._waiting[place]
+
+    async def _queued(self) -> set[Path]:
+        """The files that wait in the queue of uploads."""
+        queued = select(Upload).where(Upload.node == self._center.node, Upload.owner_kind == OWNER_KIND)
+        async with self._center.database.read() as session:
+            uploads = list(await session.scalars(queued))
+        self._waiting = {(item.endpoint, item.bucket, item.key): item.owner_id for item in uploads}
+        return {Path(item.path) for item in uploads}
 
     async def _known(self, stream: StreamId, created_ms: int) -> bool:
         """Whether this picture, or a newer one, has been noted down: then what lies there is left over."""
@@ -152,9 +249,10 @@ class SnapshotDepartment:
 
     async def _place(self, stream: StreamId) -> Place | None:
         """Where pictures of a stream go by the template of now, None if it has none."""
+        domain, app, _ = stream
         async with self._center.database.read() as session:
-            row = await _template(session, stream)
-            return None if row is None else Place(row.endpoint, row.bucket, row.overwrite, row.sequence)
+            row = await template_of(session, domain, app)
+        return None if row is None else Place(row.endpoint, row.bucket, row.overwrite, row.sequence, row.callback)
 
     # a picture at once
 
@@ -204,7 +302,7 @@ class SnapshotDepartment:
         if place is not None:
             created_ms = int(time.time() * 1000) - frame.behind_ms
             path = await asyncio.to_thread(spool.write, self._center.spool, stream, created_ms, made.data)
-            await self._keep(stream, path, created_ms, place, hashlib.sha256(made.data).hexdigest())
+            await self._keep(stream, path, created_ms, place, len(made.data), hashlib.sha256(made.data).hexdigest())
         return made
 
     async def _source(self, stream: StreamId) -> Source:
@@ -224,15 +322,10 @@ def _failed(task: asyncio.Task[Picture]) -> bool:
     return task.cancelled() or task.exception() is not None
 
 
-def template_of(plan: Plan, app: str) -> Snapshots | None:
+def in_plan(plan: Plan, app: str) -> Snapshots | None:
     """The template of an app: one that names it beats one for any (reference media-plane 1.2)."""
     by_app = {template.app: template for template in plan.snapshots}
     return by_app.get(app) or by_app.get(ANY)
-
-
-async def _template(session: AsyncSession, stream: StreamId) -> SnapshotTemplate | None:
-    domain, app, _ = stream
-    return await session.get(SnapshotTemplate, (domain, app)) or await session.get(SnapshotTemplate, (domain, ANY))
 
 
 def _refusal(status: int, code: str, message: str) -> Response:

@@ -1,6 +1,6 @@
 """Snapshots: which streams are pictured how often, and the pictures that were taken (reference media-plane 4).
 
-The pictures are made by the live center (`center.snapshots`), which notes them down by `note` and `stored` of this module.
+The pictures are made by the live center (`center.snapshots`), which notes them down by functions of this module.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
 import msgspec
 import structlog
-from sqlalchemy import delete, func, select
+from sqlalchemy import CursorResult, Update, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from headwater.access.names import is_name
@@ -25,7 +25,9 @@ from headwater.domains.buckets import Buckets
 from headwater.domains.errors import error, invalid, missing
 from headwater.domains.object_names import fill, problem
 from headwater.domains.owned import owned_domain
-from headwater.domains.rules import domain_name
+from headwater.domains.rules import domain_name, format_time
+from headwater.notify.events import SnapshotTaken
+from headwater.notify.queue import enqueue
 from headwater.store.database import Actor, Database
 from headwater.store.models import Domain, Snapshot, SnapshotSequence, SnapshotTemplate, Upload
 from headwater.store.objects import ObjectError, ObjectStores, check_key
@@ -86,7 +88,7 @@ class TemplatePage(msgspec.Struct, frozen=True):
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """A picture that is stored; fields as of its row (`store.models.Snapshot`)."""
+    """A picture as an object; fields as of its row (`store.models.Snapshot`)."""
 
     domain: str
     app: str
@@ -435,74 +437,96 @@ class SnapshotService:
 # For the live center
 
 
-class Written(msgspec.Struct, frozen=True):
-    """An object that a picture becomes. id: of its row. replaced: local files of pictures that nobody will store any more."""
+def names(overwrite: str, sequence: str, app: str, stream: str, created_ms: int, number: int) -> list[tuple[str, bool]]:
+    """The names of a picture, each with whether it overwrites the picture before (IsOverlay).
 
-    id: int
-    object: str
-    is_overlay: bool
-    replaced: list[Path]
-
-
-async def note(
-    session: AsyncSession,
-    domain: str,
-    app: str,
-    stream: str,
-    created_ms: int,
-    size_bytes: int,
-    *,
-    endpoint: str,
-    bucket: str,
-    overwrite: str,
-    sequence: str,
-) -> list[Written]:
-    """Write down that a picture was taken; it waits to be stored under one or two names. Nothing if the domain is gone.
-
-    An object has one row: whatever stood for it before, this picture takes its place, and its place in the queue of uploads.
-    A name that is too long with the names of app and stream in it is left out.
+    number: of all numbered pictures of its stream, from 1 on. A name that is too long with those of app and stream in it is
+    left out.
     """
-    if await session.get(Domain, domain) is None:
-        return []
-    values = {"AppName": app, "StreamName": stream, "UnixTimestamp": str(created_ms // 1000)}
-    names: list[tuple[str, bool]] = []
-    if overwrite:
-        names.append((fill(overwrite, values), True))
-    if sequence:
-        counter = await session.get(SnapshotSequence, (domain, app, stream))
-        if counter is None:
-            counter = SnapshotSequence(domain=domain, app=app, stream=stream, taken=0, last_s=0)
-            session.add(counter)
-        counter.taken += 1
-        counter.last_s = created_ms / 1000
-        names.append((fill(sequence, values | {"Sequence": str(counter.taken)}), False))
-    written = []
-    for object_, is_overlay in names:
-        try:
-            check_key(object_)
-        except ObjectError as fault:
-            _log.warning("snapshot_name_unusable", domain=domain, app=app, stream=stream, name=object_, reason=str(fault))
+    values = {"AppName": app, "StreamName": stream, "UnixTimestamp": str(created_ms // 1000), "Sequence": str(number)}
+    found = []
+    for template, is_overlay in ((overwrite, True), (sequence, False)):
+        if not template:
             continue
-        place = (Snapshot.domain == domain, Snapshot.endpoint == endpoint, Snapshot.bucket == bucket)
-        row = await session.scalar(select(Snapshot).where(*place, Snapshot.object == object_))
-        replaced: list[Path] = []
-        if row is None:
-            row = Snapshot(domain=domain, endpoint=endpoint, bucket=bucket, object=object_)
-            session.add(row)
+        name = fill(template, values)
+        try:
+            check_key(name)
+        except ObjectError as fault:
+            _log.warning("snapshot_name_unusable", app=app, stream=stream, name=name, reason=str(fault))
         else:
-            replaced = await drop_uploads(session, [row.id])
-        row.app, row.stream, row.created_ms, row.is_overlay = app, stream, created_ms, is_overlay
-        row.size_bytes, row.state = size_bytes, "waiting"
-        await session.flush()
-        written.append(Written(row.id, object_, is_overlay, replaced))
-    return written
+            found.append((name, is_overlay))
+    return found
+
+
+async def numbers(session: AsyncSession, domain: str, app: str, stream: str) -> int:
+    """How many numbered pictures were ever taken of a stream."""
+    row = await session.get(SnapshotSequence, (domain, app, stream))
+    return 0 if row is None else row.taken
+
+
+async def note(session: AsyncSession, taken: Taken, *, is_stored: bool) -> None:
+    """Write down that a picture was taken, and is stored or waits for it.
+
+    An object has one row: whatever stood for it before, this picture takes its place. Few and plain statements, because this
+    is done for each picture of each stream. Raises IntegrityError if the domain is gone.
+    """
+    fields = {
+        "app": taken.app,
+        "stream": taken.stream,
+        "created_ms": taken.created_ms,
+        "is_overlay": taken.is_overlay,
+        "size_bytes": taken.size_bytes,
+        "state": "stored" if is_stored else "waiting",
+    }
+    if not await _updated(session, update(Snapshot).where(*_of_object(taken)).values(**fields)):
+        place = {"domain": taken.domain, "endpoint": taken.endpoint, "bucket": taken.bucket, "object": taken.object}
+        await session.execute(insert(Snapshot).values(**place, **fields))
+
+
+async def note_number(session: AsyncSession, domain: str, app: str, stream: str, number: int, taken_s: float) -> None:
+    """Remember the number of a picture, so that the next one of its stream has another."""
+    key = {"domain": domain, "app": app, "stream": stream}
+    fields = {"taken": number, "last_s": taken_s}
+    if not await _updated(session, update(SnapshotSequence).filter_by(**key).values(**fields)):
+        await session.execute(insert(SnapshotSequence).values(**key, **fields))
+
+
+async def row_of(session: AsyncSession, taken: Taken) -> int:
+    """The id of an object's row, 0 if it has none."""
+    return await session.scalar(select(Snapshot.id).where(*_of_object(taken))) or 0
 
 
 async def stored(session: AsyncSession, snapshot: int) -> None:
-    """A picture's file is in its store (the handler of `center.uploads` for OWNER_KIND)."""
+    """A picture that had to wait is stored (the handler of `center.uploads` for OWNER_KIND)."""
     row = await session.get(Snapshot, snapshot)
     if row is not None:
         row.state = "stored"
+        template = await template_of(session, row.domain, row.app)
+        await tell(session, _taken(row), "" if template is None else template.callback)
+
+
+async def tell(session: AsyncSession, taken: Taken, callback: str) -> None:
+    """Queue the callback of a picture that is stored, if there is to be one. callback: the template's own URL, "" for none."""
+    event = SnapshotTaken(
+        domain=taken.domain,
+        app=taken.app,
+        stream=taken.stream,
+        create_time=format_time(taken.created_ms / 1000),
+        create_timestamp=taken.created_ms,
+        is_overlay=taken.is_overlay,
+        endpoint=taken.endpoint,
+        bucket=taken.bucket,
+        object=taken.object,
+        callback=callback,
+    )
+    await enqueue(session, event, taken.created_ms / 1000)
+
+
+async def template_of(session: AsyncSession, domain: str, app: str) -> SnapshotTemplate | None:
+    """The template of an app: one that names it beats one for any (reference media-plane 1.2)."""
+    rows = select(SnapshotTemplate).where(SnapshotTemplate.domain == domain, SnapshotTemplate.app.in_((app, ANY)))
+    by_app = {row.app: row for row in await session.scalars(rows)}
+    return by_app.get(app) or by_app.get(ANY)
 
 
 async def drop_uploads(session: AsyncSession, ids: Sequence[int]) -> list[Path]:
@@ -528,7 +552,7 @@ async def plan_part(session: AsyncSession, names: Sequence[str]) -> dict[str, di
     rows = select(SnapshotTemplate).where(SnapshotTemplate.domain.in_(names))
     for row in await session.scalars(rows.order_by(SnapshotTemplate.domain, SnapshotTemplate.app)):
         found.setdefault(row.domain, []).append(
-            Snapshots(row.app, row.interval_s, row.endpoint, row.bucket, row.overwrite, row.sequence)
+            Snapshots(row.app, row.interval_s, row.endpoint, row.bucket, row.overwrite, row.sequence, row.callback)
         )
     return {name: {"snapshots": tuple(templates)} for name, templates in found.items()}
 
@@ -584,6 +608,21 @@ def _template(row: SnapshotTemplate) -> Template:
 
 def _taken(row: Snapshot) -> Taken:
     return msgspec.convert(row, Taken, from_attributes=True)
+
+
+async def _updated(session: AsyncSession, statement: Update) -> bool:
+    """Whether there was a row to change."""
+    result = await session.execute(statement.execution_options(synchronize_session=False))
+    return bool(cast("CursorResult[Any]", result).rowcount)
+
+
+def _of_object(taken: Taken) -> tuple[Any, ...]:
+    return (
+        Snapshot.domain == taken.domain,
+        Snapshot.endpoint == taken.endpoint,
+        Snapshot.bucket == taken.bucket,
+        Snapshot.object == taken.object,
+    )
 
 
 def _of_stream(domain: str, app: str, stream: str) -> tuple[Any, ...]:

@@ -6,12 +6,16 @@ import msgspec
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where the pictures of a stream go: overwrite, sequence are object names with variables, "" for none."""
+    """Where the pictures of a stream go: overwrite, sequence are object names with variables, "" for none.
+
+    callback: the URL of the template that is told, "" for none.
+    """
 
     endpoint: str
     bucket: str
     overwrite: str
     sequence: str
+    callback: str = ""
 
 
 class SnapshotSpec(msgspec.Struct, frozen=True):
