@@ -63,6 +63,9 @@ class Notices:
     async def file(self, session: AsyncSession, recording: Recording, file: RecordedFile) -> None:
         self.files.append(orders.file_body(recording, file))
 
+    async def close(self) -> None:
+        pass
+
 
 class Camera:
     """Publishes a clip to the hub of the worker, and announces it."""

@@ -28,6 +28,7 @@ from headwater.access.plan import ANY, Plan, Record, RecordFormat
 from headwater.access.presence import StreamPresence
 from headwater.center.department import AskFailed, Center, StreamId, Wanted
 from headwater.center.record import orders
+from headwater.center.record.notices import CustomerNotices
 from headwater.center.record.spec import (
     CONTENT_TYPES,
     Began,
@@ -127,7 +128,7 @@ class RecordingDepartment:
 
     def __init__(self, center: Center, notices: orders.Notices | None = None, now_s: Callable[[], float] = time.time) -> None:
         self.routes: Sequence[BaseRoute] = (Route("/record/command", self._answer, methods=["POST"]),)
-        self._notices = notices or orders.NoNotices()
+        self._notices = notices or CustomerNotices(center.database, center.settings.notify)
         self._center = center
         self._now_s = now_s
         self._folder = center.spool / "record"
@@ -226,6 +227,7 @@ class RecordingDepartment:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._notices.close()
 
     # deciding
 

@@ -11,6 +11,9 @@ import msgspec
 Family = Literal["stream", "exception", "switch", "record", "snapshot"]
 """Which setting says where an event goes: the first three are an ingest domain's, the others a streaming domain's."""
 
+RecordEvent = Literal["record_started", "record_paused", "record_resumed", "record_error"]
+"""What a RecordStatus tells."""
+
 
 class Event(Protocol):
     """Something to be told. domain: the one that has the setting. session: of the publisher, "" if it is none's affair."""
@@ -147,7 +150,7 @@ class MasterSwitch(msgspec.Struct, frozen=True, kw_only=True):
 class RecordStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A recording goes on, rests or has failed (3.3). Told only with NeedStatusNotify."""
 
-    type: Literal["record_started", "record_paused", "record_resumed", "record_error"]
+    type: RecordEvent
     domain: str
     app: str
     stream: str

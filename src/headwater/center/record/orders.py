@@ -54,19 +54,8 @@ class Notices(Protocol):
     async def file(self, session: AsyncSession, recording: Recording, file: RecordedFile) -> None:
         """Tell of a file that can be fetched, within the transaction that notes it."""
 
-
-class NoNotices:
-    """Without callbacks: nobody is told, and nobody says that a stream must be recorded."""
-
-    async def ask(self, stream: StreamPresence) -> Answer:
-        """No."""
-        return NO
-
-    async def status(self, session: AsyncSession, spec: RecordSpec, event: str, more: Mapping[str, Any]) -> None:
-        """Nobody wants to know."""
-
-    async def file(self, session: AsyncSession, recording: Recording, file: RecordedFile) -> None:
-        """Nobody wants to know."""
+    async def close(self) -> None:
+        """Nothing is asked any more."""
 
 
 class _RecordConfig(msgspec.Struct):
