@@ -126,11 +126,6 @@ class RenditionJob:
         return video is not None and video.codec == "copy" and video.bframes and source_codec == "h264"
 
     @property
-    def low_latency(self) -> bool:
-        """Whether it must not wait for later frames."""
-        return self.rendition.video is not None and self.rendition.video.low_latency
-
-    @property
     def wants_sei(self) -> bool:
         """Whether the source's user data is passed on."""
         return self.rendition.video is not None and self.rendition.video.sei
@@ -209,13 +204,9 @@ class RenditionJob:
         self._copying = self._copying or packet.key
         if not self._copying or packet.packet_type != CODED_FRAMES:
             return
-        pts_ms = tag.timestamp_ms + packet.composition_ms
-        if config is not None and (messages := self.insertions.take(pts_ms, packet.key)):
-            try:
-                data = nal.with_sei("h264", packet.data, config.nal_length_bytes, messages)
-            except MediaError:  # it is passed on as it came
-                data = packet.data
-            tag = Tag(VIDEO, tag.timestamp_ms, tag.payload[:5] + data, tag.flags)
+        if config is not None and tag.payload.endswith(packet.data):
+            messages = self.insertions.take(tag.timestamp_ms + packet.composition_ms, packet.key)
+            tag = _with_sei(tag, packet.data, config, messages) if messages else tag
         self.output.video(tag)
 
     def insert_sei(self, asked: InsertSei, now_ms: int) -> None:
@@ -265,3 +256,12 @@ class RenditionJob:
             self.output.video(
                 tags.video_frame(encoder.codec, nal.join(units), dts_ms=dts_ms, pts_ms=frame.pts_ms, key=frame.key)
             )
+
+
+def _with_sei(tag: Tag, frame: bytes, config: VideoConfig, messages: Sequence[SeiMessage]) -> Tag:
+    """A tag whose payload ends with the frame, with messages written into it; as it came if it is broken."""
+    try:
+        written = nal.with_sei(config.codec, frame, config.nal_length_bytes, messages)
+    except MediaError:
+        return tag
+    return Tag(tag.kind, tag.timestamp_ms, tag.payload[: -len(frame)] + written, tag.flags)
