@@ -11,6 +11,8 @@ from support.server import Server, running
 
 @pytest.fixture(scope="session")
 def center() -> Iterator[Server]:
-    """A server whose center runs, one for each test process. Tests make their own accounts, domains and buckets."""
-    with running({"center.enabled": "true", "workers": "2"}) as server:
+    """A server whose center runs, one for each test process; customers' servers may be on loopback. Tests make their own
+    accounts, domains and buckets.
+    """
+    with running({"center.enabled": "true", "workers": "2", "notify.private_addresses": "true"}) as server:
         yield server
