@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -48,6 +49,7 @@ class DelayJob:
         self._folder = Path(desk.setup.spool) / self._spec.folder
         self._spool: DelaySpool | None = None
         self._playing: asyncio.Task[None] | None = None
+        self._cleared = asyncio.Event()
         self._frames = 0
         self._dropped = 0
         self._detail = "waiting for the first media"
@@ -66,8 +68,14 @@ class DelayJob:
             await self._publication.close()
 
     async def change(self, source: Source, spec: msgspec.Raw) -> None:
-        """Another publisher, or another worker. A changed delay is that of what comes from now on."""
-        self._spec = msgspec.json.decode(spec, type=DelaySpec)
+        """Another publisher, or another worker. A changed delay is that of what comes from now on.
+
+        If it is a shorter one, what still waits would come too late for it, and is left out.
+        """
+        before_s, self._spec = self._spec.delay_s, msgspec.json.decode(spec, type=DelaySpec)
+        if self._spec.delay_s < before_s and self._spool is not None:
+            self._spool.clear()
+            self._cleared.set()
         self._reader.follow(source)
         self._publication.follow(source)
 
@@ -106,14 +114,18 @@ class DelayJob:
         while True:
             record = spool.read()
             if record is None:
+                self._cleared.clear()
                 await asyncio.sleep(IDLE_S)
                 continue
             due_ms, tags = record
             now_ms = time.time_ns() // 1_000_000
             if due_ms > now_ms:
                 self._detail = f"the first media are due in {(due_ms - now_ms) // 1000} s"
-                await asyncio.sleep((due_ms - now_ms) / 1000)
-            late = due_ms < started_ms - LATE_AT_START_MS or due_ms < now_ms - LATE_MS
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._cleared.wait(), (due_ms - now_ms) / 1000)
+            cleared = self._cleared.is_set()
+            self._cleared.clear()
+            late = cleared or due_ms < started_ms - LATE_AT_START_MS or due_ms < now_ms - LATE_MS
             passed = gate.take(tags, late=late)
             self._dropped += len(tags) - len(passed)
             self._frames += sum(1 for tag in passed if not tag.flags & (Flags.CONFIG | Flags.METADATA))

@@ -88,6 +88,15 @@ class DelaySpool:
                 return None  # the file that is being written
             self._close_reader()
 
+    def clear(self) -> None:
+        """Forget all that is in it."""
+        self.close()
+        self._reader = self._writer = None
+        for number in self._sizes:
+            self._path(number).unlink(missing_ok=True)
+        self._sizes.clear()
+        self._due_ms = 0
+
     def close(self) -> None:
         """Let go of the files, which stay."""
         if self._writer is not None:
