@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from headwater.access.plan import Audio, Rendition, Video, Watermark
+from headwater.center.transcode.decoding import VideoDecoder
 from headwater.center.transcode.sei import TEXT_UUID
 from headwater.center.transcode.spec import InsertSei, Mark, Spec
 from headwater.center.transcode.transcoder import Transcoder
@@ -340,6 +342,45 @@ def test_a_broken_watermark_is_told_and_left_out(data: bytes, tmp_path: Path) ->
     made, transcoder = transcode(footage(0.2, audio=None), rendition("a"), marks=[mark])
     assert len(frames(made["a"])) == 5
     assert transcoder.notes()[0].startswith("watermark r: ")
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "video"),
+    [
+        ("yuv420p10le", "libx265"),
+        ("yuvj420p", "libx264"),
+        ("yuv444p", "libx264"),
+        ("yuv422p", "libx264"),
+        ("yuv420p10le", "libx264"),
+    ],
+)
+def test_pictures_of_other_formats_become_the_usual_one(pix_fmt: str, video: str, tmp_path: Path) -> None:
+    mark = Mark(Watermark("r", "live", "*", "p", 320, 180, 60, 0, 0, "TopLeft"), logo(tmp_path, level=255))
+    usual, _ = transcode(footage(0.3, audio=None), rendition("a", Video(kbps=800)))
+    made, transcoder = transcode(
+        footage(0.3, audio=None, video=video, pix_fmt=pix_fmt), rendition("a", Video(kbps=800)), marks=[mark]
+    )
+    assert transcoder.notes() == []
+    first, second = (watch(tags["a"], keep=True).pictures[3] for tags in (usual, made))
+    assert second.format.name == "yuv420p"
+    assert abs(brightness(first, 200, 100) - brightness(second, 200, 100)) < 6
+    assert brightness(second, 20, 20) > 220
+
+
+def test_a_pixel_that_is_not_square_keeps_its_shape() -> None:
+    source = footage(0.2, size=(240, 180), audio=None, options={"x264-params": "sar=4/3"})
+    made, _ = transcode(source, rendition("a", SMALL))
+    assert [shape(tags) for tags in (source, made["a"])] == [Fraction(4, 3), Fraction(4, 3)]
+
+
+def shape(tags: list[Tag]) -> Fraction | None:
+    """Of a pixel, as the stream's first picture says."""
+    config, first = (split_video(tag.payload) for tag in (tags[0], frames(tags)[0]))
+    assert config is not None
+    assert first is not None
+    decoder = VideoDecoder("h264", config.data, threads=1, low_delay=True)
+    decoder.decode(first.data, 0, 0)
+    return decoder.sample_aspect_ratio
 
 
 def test_makes_whole_pictures_of_interlaced_ones() -> None:

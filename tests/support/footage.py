@@ -34,6 +34,7 @@ def footage(
     channels: int = 1,
     bframes: int = 0,
     start_ms: int = 0,
+    pix_fmt: str = "yuv420p",
     options: dict[str, str] | None = None,
 ) -> list[Tag]:
     """A moving picture with a tone, as an encoder would push it. Deterministic: one thread, no clock."""
@@ -44,7 +45,7 @@ def footage(
             chosen = {"preset": "ultrafast", "sc_threshold": "0", "bf": str(bframes), "x265-params": "log-level=error"}
             pictures = cast(VideoStream, output.add_stream(video, rate=fps, options=chosen | (options or {})))
             pictures.width, pictures.height = size
-            pictures.pix_fmt = "yuv420p"
+            pictures.pix_fmt = pix_fmt
             pictures.codec_context.gop_size = gop
             pictures.codec_context.thread_count = 1
             pictures.codec_context.time_base = Fraction(1, fps)
