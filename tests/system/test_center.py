@@ -33,8 +33,8 @@ RENDITIONS = (
 
 @pytest.fixture(scope="module")
 def center() -> Iterator[Server]:
-    """A server with a live center; short of processes as it is, it may use more cores than there are."""
-    with running({"center.enabled": "true", "center.transcode_cores": "50", "center.idle_s": "2"}) as server:
+    """A server with two workers and a live center, which may use more cores than there are."""
+    with running({"workers": "2", "center.enabled": "true", "center.transcode_cores": "50", "center.idle_s": "2"}) as server:
         yield server
 
 
