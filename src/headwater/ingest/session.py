@@ -68,6 +68,11 @@ SILENT_S = 3.0
 """A push that is cut after it has sent nothing for so long is cut for that."""
 
 
+GIVE_WAY_S = 2.0
+"""A publisher that another one has replaced does not take its place back for so long: the other one may be connected to another
+worker, and the name has to be free for a moment before it can be claimed there."""
+
+
 class PublishSession:
     """A running push. Its connection calls `stream.write` for each message, `end`, and keeps `last_data_at` and `bytes_in`.
 
@@ -85,6 +90,7 @@ class PublishSession:
         "_settled",
         "bytes_in",
         "ended",
+        "gave_way_at",
         "id",
         "last_data_at",
         "promoted",
@@ -107,6 +113,7 @@ class PublishSession:
         self.published_at = time.time()
         self.last_data_at = now
         self.ended = False
+        self.gave_way_at = float("-inf")
         self.upstream = 0
         self.reason = "published"
         self.promoted = False
@@ -123,6 +130,7 @@ class PublishSession:
             return
         if self.stream.options.multi_stream and not self.product:
             self.stream = Standby(self.stream.key, self.stream.options)
+            self.gave_way_at = self._ingest.now
             self._ingest.standing_by.add(self)
             log.info("publisher stands by", session=self.id, stream=str(self.stream.key), reason=reason)
         else:
@@ -272,6 +280,11 @@ class Ingest:
         stream.continue_hls(hls_number)
         session.stream = stream
 
+    @property
+    def now(self) -> float:
+        """The event loop's time."""
+        return self._loop.time()
+
     def relieve(self, key: StreamKey | None = None) -> None:
         """Let publishers that stand by take over where the master has ended or is silent. None: look at all streams."""
         for session in tuple(self.standing_by):
@@ -305,7 +318,7 @@ class Ingest:
             manual = f"{key.app}/{key.stream}" in policy.session.manual
             if manual and (held or self._names.elsewhere(key)):
                 return  # only the customer may choose another master while there is one
-            if self._loop.time() - session.last_data_at >= FIT_S:
+            if self.now - session.last_data_at >= FIT_S or self.now - session.gave_way_at < GIVE_WAY_S:
                 return
         try:
             self._begin(session, key, policy, self._loop.time(), takeover=session.promoted)
