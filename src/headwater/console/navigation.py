@@ -28,7 +28,14 @@ class Group:
 
 
 GROUPS = (
-    Group("", (Item("/domains", "Domains", "domains"), Item("/tickets", "Quotas and tickets", "tickets"))),
+    Group(
+        "",
+        (
+            Item("/domains", "Domains", "domains"),
+            Item("/streams", "Streams", "course"),
+            Item("/tickets", "Quotas and tickets", "tickets"),
+        ),
+    ),
     Group(
         "Registers",
         (

@@ -35,7 +35,15 @@ class Pages:
         )
         self.environment.globals.update(asset=self.asset, LANGUAGES=LANGUAGES, LANGUAGE_NAMES=NAMES)
         self.environment.filters.update(
-            time=when, day=day, bits=bits, count=count, breakable=breakable, size=size, clock=clock, short_day=short_day
+            time=when,
+            day=day,
+            bits=bits,
+            count=count,
+            breakable=breakable,
+            size=size,
+            clock=clock,
+            short_day=short_day,
+            length_of=length_of,
         )
         self.environment.tests["contains_type"] = lambda types, wanted: wanted in types
 
@@ -83,6 +91,13 @@ def size(value: float) -> str:
             return f"{value:.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}"
         value /= 1000
     raise AssertionError
+
+
+def length_of(seconds: float) -> str:
+    """A span of media as hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def clock(time_s: float) -> str:

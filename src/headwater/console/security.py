@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _SAME = "default-src 'none'; script-src 'self'; style-src 'self'; base-uri 'none'; form-action 'self'; "
-PAGE_POLICY = _SAME + "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
+PAGE_POLICY = _SAME + "img-src 'self' data:; connect-src 'self'; media-src 'self'; frame-src 'self'; frame-ancestors 'none'"
 PLAYER_POLICY = _SAME + "img-src 'self' data:; media-src * blob:; connect-src *; worker-src blob:; frame-ancestors 'self'"
 """Media may come from any of the operator's domains; scripts only from here. hls.js and mpegts.js work in blob: workers."""
 

@@ -116,6 +116,15 @@ class RecordingRecord(msgspec.Struct, frozen=True):
     error: str
 
 
+class ObjectRecord(msgspec.Struct, frozen=True):
+    """Where an object is, and how large."""
+
+    endpoint: str
+    bucket: str
+    key: str
+    bytes: int
+
+
 class FileRecord(msgspec.Struct, frozen=True):
     """A recorded file; see `store.models.RecordedFile`."""
 
@@ -239,6 +248,40 @@ class RecordContentService:
                 where.append(RecordedFile.id < before)
             rows = await session.scalars(select(RecordedFile).where(*where).order_by(RecordedFile.id.desc()).limit(limit))
             return [_of_row(FileRecord, row) for row in rows]
+
+    async def find(self, account_id: str, name: str, bucket: str, key: str) -> ObjectRecord:
+        """An object that a recording of this domain has made: a file or a slice. Raises InvalidFile.NotFound."""
+        async with self._database.read() as session:
+            domain = await owned_main_domain(session, account_id, name)
+            files = select(RecordedFile.endpoint).where(
+                RecordedFile.key == key,
+                RecordedFile.domain == domain,
+                RecordedFile.bucket == bucket,
+                RecordedFile.state == "stored",
+            )
+            slices = select(MediaSlice.endpoint).where(
+                or_(MediaSlice.key == key, MediaSlice.init_key == key),
+                MediaSlice.domain == domain,
+                MediaSlice.bucket == bucket,
+                MediaSlice.state == "stored",
+            )
+            endpoint = await session.scalar(files.limit(1)) or await session.scalar(slices.limit(1))
+        if endpoint is None:
+            raise error("InvalidFile.NotFound")
+        try:
+            size = await self._stores.size(endpoint, bucket, key)
+        except ObjectError as fault:
+            raise error("InvalidFile.NotFound", f"{fault}.") from None
+        if size is None:
+            raise error("InvalidFile.NotFound")
+        return ObjectRecord(endpoint, bucket, key, size)
+
+    async def read(self, record: ObjectRecord, start: int, length: int) -> bytes:
+        """A part of an object. Raises InvalidFile.NotFound if the store cannot give it."""
+        try:
+            return await self._stores.get_range(record.endpoint, record.bucket, record.key, start, length)
+        except ObjectError as fault:
+            raise error("InvalidFile.NotFound", f"{fault}.") from None
 
     async def contents(
         self, account_id: str, name: str, app: str, stream: str, start_time: str, end_time: str

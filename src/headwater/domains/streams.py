@@ -142,6 +142,16 @@ class StreamService:
         start = (page_number - 1) * page_size
         return Page(found[start : start + page_size], len(found))
 
+    async def live(self, account_id: str | None) -> list[StreamPresence]:
+        """Everything that is live on an account's domains, or with None on anybody's, sorted by name."""
+        found = [item for entry in await self._cluster.list(STREAM_PREFIX) if (item := _decode(entry.key, entry.value))]
+        if account_id is None:
+            return found
+        names = {item.domain for item in found}
+        async with self._database.read() as session:
+            own = set(await session.scalars(select(Domain.name).where(Domain.name.in_(names), Domain.account == account_id)))
+        return [item for item in found if item.domain in own]
+
     async def publish_history(
         self,
         account_id: str,

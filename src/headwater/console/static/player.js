@@ -98,6 +98,8 @@ element("form").addEventListener("submit", (event) => {
 });
 setInterval(show, 500);
 
+document.body.classList.toggle("embedded", new URLSearchParams(location.search).has("embedded")); // in a page of the console
+
 const asked = new URLSearchParams(location.search).get("url");
 if (asked) {
   element("url").value = asked;

@@ -60,6 +60,7 @@ class RecordedFile(Base):
     __table_args__ = (
         UniqueConstraint("recording", "format", "number"),
         Index(None, "domain", "app", "stream", "start_ms"),
+        Index(None, "key"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
@@ -99,6 +100,8 @@ class MediaSlice(Base):
         UniqueConstraint("recording", "format", "number"),
         Index(None, "domain", "app", "stream", "kind", "start_ms"),
         Index(None, "kind", "start_ms"),
+        Index(None, "key"),
+        Index(None, "init_key"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)

@@ -65,6 +65,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_recorded_files")),
         sa.UniqueConstraint("recording", "format", "number", name=op.f("uq_recorded_files_recording_format_number")),
     )
+    op.create_index(op.f("ix_recorded_files_key"), "recorded_files", ["key"], unique=False)
     op.create_index(op.f("ix_recorded_files_created_s"), "recorded_files", ["created_s"], unique=False)
     op.create_index(
         op.f("ix_recorded_files_domain_app_stream_start_ms"),
@@ -106,6 +107,8 @@ def upgrade() -> None:
         ["domain", "app", "stream", "kind", "start_ms"],
         unique=False,
     )
+    op.create_index(op.f("ix_media_slices_key"), "media_slices", ["key"], unique=False)
+    op.create_index(op.f("ix_media_slices_init_key"), "media_slices", ["init_key"], unique=False)
     op.create_index(op.f("ix_media_slices_kind_start_ms"), "media_slices", ["kind", "start_ms"], unique=False)
     op.create_table(
         "uploads",
