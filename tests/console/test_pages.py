@@ -17,6 +17,8 @@ PAGES = [
     "/domains/push.example.test/access",
     "/domains/play.example.test/certificate",
     "/domains/play.example.test/usage",
+    "/streams",
+    "/streams/play.example.test/live/cam",
     "/nodes",
     "/domains/push.example.test/cname",
     "/domains/add/proof?name=www.example.com&account=1",
