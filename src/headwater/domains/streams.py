@@ -28,7 +28,7 @@ from headwater.notify.events import StreamFault, StreamState
 from headwater.notify.queue import enqueue, pending_publish
 from headwater.settings import Domains
 from headwater.store.database import Actor, Database
-from headwater.store.models import Domain, DomainMapping, Publish, StreamBan
+from headwater.store.models import Domain, DomainMapping, Publish, StreamBan, StreamNotify
 
 BANS_MAX = 10_000
 """Forbidden streams of a domain (reference control-plane 7.2)."""
@@ -304,6 +304,8 @@ class StreamService:
                 await self._close([before.session])
             if now is not None and (before is None or now.session != before.session):
                 await self._open(now)
+            elif now is not None and before is not None and now.width and not before.width:
+                await self._note_size(now)
             if now is not None and now.upstream and not (before and before.upstream and before.session == now.session):
                 await self._note_master(now)
             if now is not None and before is None:
@@ -394,6 +396,16 @@ class StreamService:
                 row.stopped_s = None
             await enqueue(session, _state(item, "publish", self._clock()), self._clock())
 
+    async def _note_size(self, item: StreamPresence) -> None:
+        """A push is announced before its first picture: tell the size, too, if the push has not been told yet."""
+        begun = _state(item, "publish", self._clock())
+        async with self._database.write() as session:
+            untold = await pending_publish(session, begun)
+            targets = await session.get(StreamNotify, item.publish_domain)
+            if untold is not None and targets is not None and targets.notify_url:
+                begun = msgspec.structs.replace(begun, time_s=untold.created_s)
+                untold.url = begun.request(targets.notify_url)[1]
+
     async def _close(self, sessions: Iterable[str]) -> None:
         """Write that pushes have ended. One too short to have been told is not told at all."""
         now_s = self._clock()
@@ -403,11 +415,12 @@ class StreamService:
                 if row is None:
                     continue
                 row.stopped_s = now_s
-                untold = await pending_publish(session, item)
+                done = _state(row, "publish_done", now_s)
+                untold = await pending_publish(session, done)
                 if untold is not None and untold.next_try_s > now_s:
                     await session.delete(untold)
                 else:
-                    await enqueue(session, _state(row, "publish_done", now_s), now_s)
+                    await enqueue(session, done, now_s)
 
     async def _close_all_but(self, live: set[str]) -> None:
         async with self._database.read() as session:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from typing import Final
+
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from headwater.notify.events import Event, FileCreated, RecordStatus, SnapshotTaken, StreamState, signer_of
@@ -11,14 +13,21 @@ from headwater.store.models import Callback, RecordNotify, SnapshotAuth, Snapsho
 PUBLISH_AFTER_S = 2.0
 """A push is told once it has lasted so long (reference media-plane 5.2)."""
 
+WAITING_MAX: Final = 1000
+"""Callbacks of a lane that wait while its server does not answer, an hour and more of snapshots; what comes then is given up at
+once. It keeps a server that is gone for good from filling the database."""
+
 
 async def enqueue(session: AsyncSession, event: Event, now_s: float) -> bool:
-    """Queue a callback if the domain wants to know; False if it does not. Sent by `notify.sender` after the commit."""
+    """Queue a callback if the domain wants to know; False if it does not. Sent by `notify.service` after the commit."""
     url, key = await _target(session, event)
     if not url:
         return False
     method, url, body = event.request(url)
     starts = isinstance(event, StreamState) and event.type == "publish"
+    lane = _lane(event)
+    waiting = select(func.count()).select_from(Callback).where(Callback.state == "queued", Callback.lane == lane)
+    crowded = (await session.scalar(waiting) or 0) >= WAITING_MAX
     session.add(
         Callback(
             family=event.family,
@@ -27,32 +36,40 @@ async def enqueue(session: AsyncSession, event: Event, now_s: float) -> bool:
             app=event.app,
             stream=event.stream,
             session=event.session,
-            lane=f"{event.family}/{event.domain}/{event.app}/{event.stream}",
+            lane=lane,
             method=method,
             url=url,
             body=body,
             signer=signer_of(event, url),
             key=key,
-            state="queued",
+            state="dead" if crowded else "queued",
             tries=0,
             created_s=now_s,
             next_try_s=now_s + PUBLISH_AFTER_S if starts else now_s,
-            done_s=None,
+            done_s=now_s if crowded else None,
             header="",
             response="",
-            error="",
+            error=f"not tried: {WAITING_MAX} callbacks wait before it" if crowded else "",
         )
     )
     return True
 
 
-async def pending_publish(session: AsyncSession, push: str) -> Callback | None:
-    """The callback for the start of a push that has not been tried yet. push: the publisher's session."""
+async def pending_publish(session: AsyncSession, state: StreamState) -> Callback | None:
+    """The callback for the start of this push if it has not been tried yet."""
     return await session.scalar(
         select(Callback).where(
-            Callback.session == push, Callback.type == "publish", Callback.state == "queued", Callback.tries == 0
+            Callback.state == "queued",
+            Callback.lane == _lane(state),
+            Callback.session == state.session,
+            Callback.type == "publish",
+            Callback.tries == 0,
         )
     )
+
+
+def _lane(event: Event) -> str:
+    return f"{event.family}/{event.domain}/{event.app}/{event.stream}"
 
 
 async def _target(session: AsyncSession, event: Event) -> tuple[str, str]:

@@ -8,16 +8,15 @@ again: a callback comes at least once.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
-from urllib.parse import urlsplit
 
 import msgspec
 import structlog
-from sqlalchemy import ColumnElement, delete, exists, func, select, update
-from sqlalchemy.orm import aliased
+from sqlalchemy import ColumnElement, delete, func, select, update
 
 from headwater.domains.errors import error
 from headwater.domains.owned import owned_domain
@@ -35,12 +34,14 @@ PAUSE_S = 1.0
 """Between two tries (5.2)."""
 LOOK_S = 0.25
 """How often the queue is looked at: a callback is sent within so much of its cause."""
-AT_ONCE = 64
+AT_ONCE = 256
 """Calls under way at once. Each waits for somebody else's server and costs us next to nothing."""
-AT_ONCE_PER_HOST = 16
-"""Of these, to one server, so that one that does not answer leaves room for the others."""
+AT_ONCE_PER_DOMAIN = 16
+"""Of these, for one domain, so that servers that do not answer leave room for the others'."""
 KEPT_S = 7 * 86400
 """How long the record of a callback is kept (DescribeLiveStreamsNotifyRecords)."""
+DEAD_MAX = 10_000
+"""Dead letters that a domain may have; the oldest go first. Ours."""
 PURGE_S = 60.0
 PURGED_AT_ONCE = 1000
 
@@ -86,7 +87,7 @@ class CallbackService:
         self._client = Client(allow_private=settings.private_addresses)
         self._clock = clock
         self._lanes: dict[str, asyncio.Task[None]] = {}
-        self._hosts: Counter[str] = Counter()
+        self._domains: Counter[str] = Counter()
         self._sent: Counter[tuple[str, str]] = Counter()
         self._freed = asyncio.Event()
 
@@ -112,33 +113,37 @@ class CallbackService:
             await self._client.close()
 
     async def send_due(self) -> bool:
-        """Begin to send what is due and may go; True if anything was begun."""
+        """Begin to send what is due and may go; True if anything was begun.
+
+        Of each lane the first, and the domains in turn: the first of each, then the second of each, and so on.
+        """
         room = AT_ONCE - len(self._lanes)
         if room <= 0:
             return False
-        before = aliased(Callback)
-        first = ~exists().where(before.lane == Callback.lane, before.state == "queued", before.id < Callback.id)
+        first = select(func.min(Callback.id)).where(Callback.state == "queued").group_by(Callback.lane)
+        turn = func.row_number().over(partition_by=Callback.domain, order_by=(Callback.next_try_s, Callback.id)).label("turn")
+        turns = select(Callback.id, turn).where(Callback.id.in_(first), Callback.next_try_s <= self._clock()).subquery()
         due = (
             select(Callback)
-            .where(Callback.state == "queued", Callback.next_try_s <= self._clock(), first)
-            .order_by(Callback.next_try_s)
-            .limit(AT_ONCE * 4)
+            .join(turns, turns.c.id == Callback.id)
+            .where(turns.c.turn <= AT_ONCE_PER_DOMAIN)
+            .order_by(turns.c.turn, Callback.next_try_s)
+            .limit(AT_ONCE * 2)  # those under way are among them
         )
         async with self._database.read() as session:
             rows = [row for row in await session.scalars(due) if row.lane not in self._lanes]
         begun = False
         for row in rows:
-            host = urlsplit(row.url).netloc
             if room <= 0:
                 break
-            if self._hosts[host] >= AT_ONCE_PER_HOST:
+            if self._domains[row.domain] >= AT_ONCE_PER_DOMAIN:
                 continue
             room -= 1
             begun = True
-            self._hosts[host] += 1
+            self._domains[row.domain] += 1
             task = asyncio.create_task(self._send(row))
             self._lanes[row.lane] = task
-            task.add_done_callback(lambda _, lane=row.lane, host=host: self._free(lane, host))  # type: ignore[misc]
+            task.add_done_callback(functools.partial(self._free, row.lane, row.domain))
         return begun
 
     async def settled(self) -> None:
@@ -147,31 +152,37 @@ class CallbackService:
             await asyncio.gather(*tuple(self._lanes.values()), return_exceptions=True)
             await asyncio.sleep(0)
 
-    def _free(self, lane: str, host: str) -> None:
-        task = self._lanes.pop(lane)
-        if not task.cancelled() and (fault := task.exception()) is not None:
-            _log.error("callback_failed", lane=lane, error=repr(fault))
-        self._hosts[host] -= 1
-        if not self._hosts[host]:
-            del self._hosts[host]
+    def _free(self, lane: str, domain: str, task: asyncio.Task[None]) -> None:
+        del self._lanes[lane]
+        self._domains[domain] -= 1
+        if not self._domains[domain]:
+            del self._domains[domain]
         self._freed.set()
 
     async def _send(self, row: Callback) -> None:
+        """Try a callback once and note what came of it."""
+        try:
+            await self._note(row, *await self._tried(row))
+        except Exception:  # the top of this task: it stays in the queue
+            _log.exception("callback_not_noted", type=row.type, domain=row.domain, stream=row.stream)
+            await asyncio.sleep(PAUSE_S)
+
+    async def _tried(self, row: Callback) -> tuple[dict[str, str], Answer | None, str]:
+        """The headers of its signature, the answer, and what was wrong with it ("" if it was taken)."""
         headers: dict[str, str] = {}
         if row.key:
             stamp = int(self._clock())
-            headers = {
-                "ALI-LIVE-TIMESTAMP": str(stamp),
-                "ALI-LIVE-SIGNATURE": signature(row.signer, row.key, stamp),
-            }
-        answer: Answer | None = None
-        fault = ""
+            headers = {"ALI-LIVE-TIMESTAMP": str(stamp), "ALI-LIVE-SIGNATURE": signature(row.signer, row.key, stamp)}
         try:
             answer = await self._client.call(row.method, row.url, headers, row.body.encode())
         except CallFailed as failure:
-            fault = str(failure)
-        if answer is not None and not answer.good:
-            fault = f"status {answer.status}"
+            return headers, None, str(failure)
+        except Exception as failure:  # whatever a customer's server can make a library raise
+            _log.exception("callback_call_failed", url=row.url)
+            return headers, None, type(failure).__name__
+        return headers, answer, "" if answer.good else f"status {answer.status}"
+
+    async def _note(self, row: Callback, headers: dict[str, str], answer: Answer | None, fault: str) -> None:
         tries, now_s = row.tries + 1, self._clock()
         state = "sent" if not fault else "dead" if tries >= TRIES_MAX else "queued"
         values = {
@@ -180,9 +191,7 @@ class CallbackService:
             "next_try_s": now_s + PAUSE_S,
             "done_s": None if state == "queued" else now_s,
             "header": msgspec.json.encode(headers).decode() if headers else "",
-            "response": ""
-            if answer is None
-            else answer.body.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}"),
+            "response": "" if answer is None else _text(answer.body),
             "error": fault,
         }
         async with self._database.write() as session:
@@ -199,14 +208,19 @@ class CallbackService:
             await asyncio.sleep(PURGE_S)
 
     async def purge(self) -> int:
-        """Remove some of the records that are too old; returns how many. Dead ones go, too: a week is time enough."""
+        """Remove some of the records that are too old; returns how many. Dead letters go, too: after a week, or when there are
+        too many of a domain.
+        """
         old = (
             select(Callback.id)
             .where(Callback.state.in_(("sent", "dead")), Callback.done_s < self._clock() - KEPT_S)
             .limit(PURGED_AT_ONCE)
         )
+        rank = func.row_number().over(partition_by=Callback.domain, order_by=Callback.id.desc()).label("rank")
+        ranks = select(Callback.id, rank).where(Callback.state == "dead").subquery()
         async with self._database.write() as session:
-            ids = list(await session.scalars(old))
+            ids = set(await session.scalars(old))
+            ids.update(await session.scalars(select(ranks.c.id).where(ranks.c.rank > DEAD_MAX).limit(PURGED_AT_ONCE)))
             if ids:
                 await session.execute(delete(Callback).where(Callback.id.in_(ids)))
         return len(ids)

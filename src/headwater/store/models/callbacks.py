@@ -72,7 +72,7 @@ class Callback(Base):
     __tablename__ = "callbacks"
     __table_args__ = (
         Index(None, "state", "next_try_s"),
-        Index(None, "lane", "state", "id"),
+        Index(None, "state", "lane", "id"),
         Index(None, "domain", "family", "created_s"),
         Index(None, "state", "done_s"),
     )

@@ -49,7 +49,7 @@ def upgrade() -> None:
     )
     for columns in (
         ["state", "next_try_s"],
-        ["lane", "state", "id"],
+        ["state", "lane", "id"],
         ["domain", "family", "created_s"],
         ["state", "done_s"],
     ):
