@@ -5,10 +5,18 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 import httpcore
 
 from headwater.access.public import is_public
+
+LOOKUPS_MAX: Final = 64
+"""Names that are looked up at once. A look-up cannot be broken off, and its name server is the customer's."""
+
+_lookups: Final = ThreadPoolExecutor(LOOKUPS_MAX, "lookup")
+"""Threads of their own, which exist once they are needed: names that take long must hold up nothing but calls to customers."""
 
 
 class PublicOnly(httpcore.AsyncNetworkBackend):
@@ -19,6 +27,7 @@ class PublicOnly(httpcore.AsyncNetworkBackend):
     def __init__(self, *, allow_private: bool) -> None:
         self._allow_private = allow_private
         self._backend = httpcore.AnyIOBackend()
+        self._found: dict[tuple[str, int], asyncio.Future[list[str]]] = {}
 
     async def connect_tcp(
         self,
@@ -29,8 +38,7 @@ class PublicOnly(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """Raises OSError if the host has no public address."""
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = [str(entry[4][0]) for entry in found]
+        addresses = await self._addresses(host, port)
         allowed = [address for address in addresses if self._allow_private or is_public(address)]
         if not allowed:
             raise OSError(f"{host} has no public address: {', '.join(addresses)}")
@@ -42,6 +50,24 @@ class PublicOnly(httpcore.AsyncNetworkBackend):
                 fault = error
         raise fault
 
+    async def _addresses(self, host: str, port: int) -> list[str]:
+        """One look-up for all who ask for a host meanwhile, so that one slow name takes one thread."""
+        key = host, port
+        asked = self._found.get(key)
+        if asked is None:
+            asked = self._found[key] = asyncio.get_running_loop().run_in_executor(_lookups, _look_up, host, port)
+            asked.add_done_callback(lambda done: self._looked_up(key, done))
+        return await asyncio.shield(asked)
+
+    def _looked_up(self, key: tuple[str, int], done: asyncio.Future[list[str]]) -> None:
+        del self._found[key]
+        if not done.cancelled():
+            done.exception()  # whoever asked may have left
+
     async def sleep(self, seconds: float) -> None:
         """Only retries would sleep, and there are none."""
         await asyncio.sleep(seconds)
+
+
+def _look_up(host: str, port: int) -> list[str]:
+    return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]

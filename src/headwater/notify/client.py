@@ -58,7 +58,7 @@ class Client:
             all_headers |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                async with self._pool.stream(method, url, headers=list(all_headers.items()), content=body) as response:
+                async with self._pool.stream(method, url, headers=list(all_headers.items()), content=body or None) as response:
                     said = b""
                     async for part in response.aiter_stream():
                         said += part

@@ -106,11 +106,15 @@ class CallbackService:
                 except TimeoutError:
                     pass
         finally:
-            tasks = tuple(self._lanes.values())
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self._client.close()
+            await self.close()
+
+    async def close(self) -> None:
+        """Break off what is under way: it stays in the queue."""
+        tasks = tuple(self._lanes.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._client.close()
 
     async def send_due(self) -> bool:
         """Begin to send what is due and may go; True if anything was begun.
@@ -178,7 +182,7 @@ class CallbackService:
         except CallFailed as failure:
             return headers, None, str(failure)
         except Exception as failure:  # whatever a customer's server can make a library raise
-            _log.exception("callback_call_failed", url=row.url)
+            _log.exception("callback_call_failed", domain=row.domain)
             return headers, None, type(failure).__name__
         return headers, answer, "" if answer.good else f"status {answer.status}"
 
@@ -199,7 +203,8 @@ class CallbackService:
         if state != "queued":
             self._sent[row.family, state] += 1
         say = _log.info if state == "sent" else _log.warning
-        say("callback_sent" if state == "sent" else "callback_refused", type=row.type, url=row.url, tries=tries, error=fault)
+        url = row.url.partition("?")[0]  # the rest holds the customer's secrets, such as a push's signature
+        say("callback_sent" if state == "sent" else "callback_refused", type=row.type, url=url, tries=tries, error=fault)
 
     async def run_purge(self) -> None:
         """Remove records that are too old, until cancelled."""
