@@ -12,7 +12,7 @@ import typer
 from headwater.certificate_commands import certificate_app
 from headwater.command import Config, DataDir, Json, Sets, fail, overrides, print_json, settings_of, with_database
 from headwater.load.command import load as load_command
-from headwater.operator_commands import claim_app, filing_app, quota_app, root_app, ticket_app, token_app
+from headwater.operator_commands import callback_app, claim_app, filing_app, quota_app, root_app, ticket_app, token_app
 from headwater.settings import SettingsError
 from headwater.user_commands import console_app
 
@@ -37,6 +37,7 @@ app.add_typer(certificate_app, name="certificate")
 app.add_typer(console_app, name="console")
 app.add_typer(url_app, name="url")
 for name, operator_app in (
+    ("callbacks", callback_app),
     ("claim", claim_app),
     ("filing", filing_app),
     ("quota", quota_app),

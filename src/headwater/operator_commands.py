@@ -1,4 +1,4 @@
-"""The operator's commands: claims, filings, quotas, roots, tickets and tokens. They work while the server runs."""
+"""The operator's commands: callbacks, claims, filings, quotas, roots, tickets and tokens. They work while the server runs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from headwater.domains.streams import Page
     from headwater.domains.tables import Imported
     from headwater.domains.tickets import Thread
+    from headwater.notify.service import CallbackRecord
     from headwater.store.database import Actor, Database
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ T = TypeVar("T")
 PAGE_SIZE = 1000
 """Rows that a command reads at once when it prints all of them."""
 
+callback_app = typer.Typer(help="Callbacks that could not be delivered, docs/callbacks.md.", no_args_is_help=True)
 claim_app = typer.Typer(help="Names that sister services hold: vod, dcdn, scdn, vs.", no_args_is_help=True)
 filing_app = typer.Typer(help="ICP filings of registrable domains.", no_args_is_help=True)
 quota_app = typer.Typer(help="How many domains an account may have.", no_args_is_help=True)
@@ -36,6 +38,95 @@ AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="An account'
 CsvFile = Annotated[Path, typer.Argument(help="A CSV file; `-` is standard input.", allow_dash=True, dir_okay=False)]
 Search = Annotated[str, typer.Option(help="Show only those that contain this.")]
 TicketId = Annotated[int, typer.Argument(metavar="TICKET", help="The ticket's number.")]
+
+
+# Callbacks
+
+CallbackIds = Annotated[list[int] | None, typer.Argument(metavar="[NUMBER]...", help="Their numbers, as `list` shows them.")]
+EveryCallback = Annotated[bool, typer.Option("--all", help="All dead letters, or all of --domain.")]
+OfDomain = Annotated[str, typer.Option(help="Only those of this domain.")]
+
+
+@callback_app.command("list")
+def callback_list(
+    domain: OfDomain = "",
+    queued: Annotated[bool, typer.Option("--queued", help="What still waits, instead of the dead letters.")] = False,
+    config: Config = None,
+    data_dir: DataDir = None,
+    sets: Sets = None,
+    json: Json = False,
+) -> None:
+    """List the dead letters, the newest first."""
+
+    def page(services: Services, number: int) -> Coroutine[Any, Any, Page[CallbackRecord]]:
+        service = services.callbacks
+        return (service.queued if queued else service.dead)(domain=domain, **_page(number))
+
+    found = _run(config, data_dir, sets, lambda services, _: _all(lambda number: page(services, number)))
+    if json:
+        print_json(found)
+        return
+    for item in found:
+        name = f"{item.domain}/{item.app}/{item.stream}"
+        print(
+            f"{item.id:>8}  {_time(item.created_s)}  {item.type}  {name}  {item.url.partition('?')[0]}  {item.error}".rstrip()
+        )
+
+
+@callback_app.command("resend")
+def callback_resend(
+    numbers: CallbackIds = None,
+    every: EveryCallback = False,
+    domain: OfDomain = "",
+    config: Config = None,
+    data_dir: DataDir = None,
+    sets: Sets = None,
+) -> None:
+    """Send dead letters anew: five more tries each."""
+    done = _run(
+        config,
+        data_dir,
+        sets,
+        lambda services, actor: _chosen(
+            services, numbers, every, domain, lambda ids: services.callbacks.resend(ids, actor=actor)
+        ),
+    )
+    print(f"{done} queued")
+
+
+@callback_app.command("drop")
+def callback_drop(
+    numbers: CallbackIds = None,
+    every: EveryCallback = False,
+    domain: OfDomain = "",
+    config: Config = None,
+    data_dir: DataDir = None,
+    sets: Sets = None,
+) -> None:
+    """Forget dead letters."""
+    done = _run(
+        config,
+        data_dir,
+        sets,
+        lambda services, actor: _chosen(
+            services, numbers, every, domain, lambda ids: services.callbacks.drop(ids, actor=actor)
+        ),
+    )
+    print(f"{done} dropped")
+
+
+async def _chosen(
+    services: Services,
+    numbers: list[int] | None,
+    every: bool,
+    domain: str,
+    do: Callable[[list[int]], Coroutine[Any, Any, int]],
+) -> int:
+    if bool(numbers) == every:
+        fail("name the callbacks by their numbers, or say --all")
+    if every:
+        numbers = [item.id for item in await _all(lambda number: services.callbacks.dead(domain=domain, **_page(number)))]
+    return await do(numbers or [])
 
 
 # Claims

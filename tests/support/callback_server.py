@@ -36,7 +36,7 @@ class Called:
         return json.loads(self.body)
 
 
-Behave = Callable[["Handler"], None]
+Behave = Callable[["Handler"], object]
 
 
 class CallbackServer:

@@ -20,6 +20,8 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 
 from headwater.domains.errors import error
 from headwater.domains.owned import owned_domain
+from headwater.domains.streams import Page
+from headwater.domains.tables import ROWS_AT_ONCE, chunks
 from headwater.notify.client import Answer, CallFailed, Client
 from headwater.notify.events import Family, signature
 from headwater.observe.families import Family as MetricFamily
@@ -42,6 +44,8 @@ KEPT_S = 7 * 86400
 """How long the record of a callback is kept (DescribeLiveStreamsNotifyRecords)."""
 DEAD_MAX = 10_000
 """Dead letters that a domain may have; the oldest go first. Ours."""
+ID_END = 2**31
+"""Numbers of callbacks are smaller."""
 PURGE_S = 60.0
 PURGED_AT_ONCE = 1000
 
@@ -72,11 +76,8 @@ class CallbackRecord(msgspec.Struct, frozen=True):
     error: str
 
 
-class CallbackPage(msgspec.Struct, frozen=True):
-    """One page, the newest first; `total` counts all pages."""
-
-    items: list[CallbackRecord]
-    total: int
+CallbackPage = Page[CallbackRecord]
+"""The newest first."""
 
 
 class CallbackService:
@@ -271,14 +272,11 @@ class CallbackService:
 
     async def dead(self, *, domain: str = "", page_number: int = 1, page_size: int = 100) -> CallbackPage:
         """The dead letters: callbacks that were given up."""
-        where = [Callback.state == "dead"]
-        if domain:
-            where.append(Callback.domain == domain.lower())
-        return await self._page(where, page_number, page_size)
+        return await self._page(_in_state("dead", domain), page_number, page_size)
 
-    async def queued(self, *, page_number: int = 1, page_size: int = 100) -> CallbackPage:
+    async def queued(self, *, domain: str = "", page_number: int = 1, page_size: int = 100) -> CallbackPage:
         """What is still to be sent."""
-        return await self._page([Callback.state == "queued"], page_number, page_size)
+        return await self._page(_in_state("queued", domain), page_number, page_size)
 
     async def resend(self, ids: Iterable[int], *, actor: Actor) -> int:
         """Queue dead letters anew, at the end of their lanes' turn; returns how many there were of these."""
@@ -314,26 +312,31 @@ class CallbackService:
         ]
 
     async def _change(self, action: str, ids: Iterable[int], actor: Actor, *, drop: bool) -> int:
-        wanted = sorted(set(ids))
         now_s = self._clock()
-        async with self._database.change("", actor, action, ",".join(map(str, wanted)), now_s) as change:
-            found = list(
-                await change.session.scalars(select(Callback).where(Callback.id.in_(wanted), Callback.state == "dead"))
-            )
-            change.before = [row.id for row in found]
-            for row in found:
-                if drop:
-                    await change.session.delete(row)
-                else:
-                    row.state, row.tries, row.next_try_s, row.done_s = "queued", 0, now_s, None
-        return len(found)
+        done: list[int] = []
+        async with self._database.change("", actor, action, "callbacks", now_s) as change:
+            for wanted in chunks(sorted({number for number in ids if 0 < number < ID_END}), ROWS_AT_ONCE):
+                chosen = select(Callback).where(Callback.id.in_(wanted), Callback.state == "dead")
+                for row in await change.session.scalars(chosen):
+                    done.append(row.id)
+                    if drop:
+                        await change.session.delete(row)
+                    else:
+                        row.state, row.tries, row.next_try_s, row.done_s = "queued", 0, now_s, None
+            change.before = done
+        return len(done)
 
     async def _page(self, where: Sequence[ColumnElement[bool]], page_number: int, page_size: int) -> CallbackPage:
         async with self._database.read() as session:
             total = await session.scalar(select(func.count()).select_from(Callback).where(*where)) or 0
             page = select(Callback).where(*where).order_by(Callback.created_s.desc(), Callback.id.desc())
             rows = await session.scalars(page.limit(page_size).offset((page_number - 1) * page_size))
-            return CallbackPage([msgspec.convert(row, CallbackRecord, from_attributes=True) for row in rows], total)
+            return Page([msgspec.convert(row, CallbackRecord, from_attributes=True) for row in rows], total)
+
+
+def _in_state(state: str, domain: str) -> list[ColumnElement[bool]]:
+    where = [Callback.state == state]
+    return [*where, Callback.domain == domain.lower()] if domain else where
 
 
 def _text(body: bytes) -> str:

@@ -30,6 +30,8 @@ PAGE_MAX = 1_000_000
 """Keeps the offset within what databases count."""
 BODY_MAX_BYTES = 4096
 """The body of one claim has a hundred bytes."""
+CALLBACKS_BODY_MAX_BYTES = 65536
+"""The numbers of some thousand callbacks."""
 BODY_TIMEOUT_S = 60.0
 """How long a client may take to send its body: the longest list takes as long at 5 Mbit/s."""
 
@@ -52,6 +54,10 @@ class _List(msgspec.Struct, forbid_unknown_fields=True):
     claims: list[_Row]
 
 
+class _Callbacks(msgspec.Struct, forbid_unknown_fields=True):
+    ids: list[int]
+
+
 class _Call:
     """A request of a token's holder."""
 
@@ -72,6 +78,18 @@ class _Call:
             raise _refusal(400, "InvalidParam", f"`{name}` is a number from 1 to {maximum}.")
         return int(text)
 
+    def domain(self, name: str) -> str:
+        """A domain, or a part of its name, in the query; "" if there is none."""
+        text = self.request.query_params.get(name, "")
+        if len(text) > rules.NAME_MAX or not text.isprintable():
+            raise _refusal(400, "InvalidParam", f"`{name}` is a part of a domain name.")
+        return text
+
+    def page(self) -> dict[str, int]:
+        """`page` and `page_size` of the query, for a service."""
+        size = self.number("page_size", PAGE_SIZE, PAGE_SIZE_MAX)
+        return {"page_number": self.number("page", 1, PAGE_MAX), "page_size": size}
+
     async def body(self, maximum_bytes: int) -> bytes:
         """The whole body, within its bounds of size and time."""
         body = bytearray()
@@ -87,12 +105,9 @@ class _Call:
 
 
 async def _list(call: _Call) -> Any:
-    number, size = call.number("page", 1, PAGE_MAX), call.number("page_size", PAGE_SIZE, PAGE_SIZE_MAX)
-    search = call.request.query_params.get("search", "")
-    if len(search) > rules.NAME_MAX or not search.isprintable():
-        raise _refusal(400, "InvalidParam", "`search` is a part of a domain name.")
-    page = await call.services.claims.claims(search=search, page_number=number, page_size=size)
-    return {"claims": page.items, "total": page.total, "page": number, "page_size": size}
+    asked = call.page()
+    page = await call.services.claims.claims(search=call.domain("search"), **asked)
+    return {"claims": page.items, "total": page.total, "page": asked["page_number"], "page_size": asked["page_size"]}
 
 
 async def _get(call: _Call) -> Any:
@@ -127,6 +142,26 @@ async def _import(call: _Call) -> Any:
     return await call.services.claims.import_rows(rows, actor=call.actor)
 
 
+async def _callbacks(call: _Call) -> Any:
+    asked = call.page()
+    state = call.request.query_params.get("state", "dead")
+    if state not in ("dead", "queued"):
+        raise _refusal(400, "InvalidParam", "`state` is dead or queued.")
+    service = call.services.callbacks
+    page = await (service.dead if state == "dead" else service.queued)(domain=call.domain("domain"), **asked)
+    return {"callbacks": page.items, "total": page.total, "page": asked["page_number"], "page_size": asked["page_size"]}
+
+
+async def _resend(call: _Call) -> Any:
+    asked = _decoded(await call.body(CALLBACKS_BODY_MAX_BYTES), _Callbacks)
+    return {"queued": await call.services.callbacks.resend(asked.ids, actor=call.actor)}
+
+
+async def _drop(call: _Call) -> Any:
+    asked = _decoded(await call.body(CALLBACKS_BODY_MAX_BYTES), _Callbacks)
+    return {"dropped": await call.services.callbacks.drop(asked.ids, actor=call.actor)}
+
+
 async def _snapshot(call: _Call) -> Response:
     query = call.request.query_params
     names = [query.get(name, "") for name in ("domain", "app", "stream")]
@@ -153,6 +188,9 @@ def create_app(services: Services, clock: Callable[[], float] = time.time) -> St
         route("/claims/{name}", "GET", "read", _get),
         route("/claims/{name}", "PUT", "write", _put),
         route("/claims/{name}", "DELETE", "write", _delete),
+        route("/callbacks", "GET", "read", _callbacks),
+        route("/callbacks/resend", "POST", "write", _resend),
+        route("/callbacks/drop", "POST", "write", _drop),
         route("/snapshot", "GET", "read", _snapshot),
     ]
     return Starlette(routes=routes, exception_handlers={HTTPException: unrouted})
