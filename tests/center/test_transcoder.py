@@ -190,6 +190,31 @@ def test_a_clock_that_begins_anew_is_followed() -> None:
     assert times[-1] == 100_560
 
 
+def test_sound_alone_follows_a_clock_that_begins_anew() -> None:
+    transcoder, tags = Transcoder(Spec((rendition("a", None, Audio("aac", 48)),))), dict[str, list[Tag]]()
+    feed(transcoder, footage(0.6, video=None, start_ms=100_000), tags)
+    before = len(tags["a"])
+    feed(transcoder, footage(0.6, video=None), tags)
+    later = [tag.timestamp_ms for tag in tags["a"][before:]]
+    assert max(later[1:]) < 1000
+    assert later[1:] == sorted(later[1:])
+
+
+def test_a_rendition_that_joins_copied_ones_begins_at_the_next_key_frame(source: list[Tag]) -> None:
+    copied = rendition("copy", Video(codec="copy"))
+    transcoder, made = Transcoder(Spec((copied, rendition("a")))), dict[str, list[Tag]]()
+    feed(transcoder, source[:30], made)
+    transcoder.apply(Spec((copied,)))
+    feed(transcoder, source[30:80], made)
+    joined_ms = source[79].timestamp_ms
+    made.pop("a")
+    transcoder.apply(Spec((copied, rendition("a"))))
+    feed(transcoder, source[80:], made)
+    finish(transcoder, made)
+    times = sorted(map(shown_ms, frames(made["a"])))
+    assert times[0] == min(now for now in keys(source) if now > joined_ms)
+
+
 def test_encoders_that_fall_behind_get_fewer_frames_but_every_key_frame(source: list[Tag]) -> None:
     transcoder, made = Transcoder(Spec((rendition("a"),))), dict[str, list[Tag]]()
     feed(transcoder, source, made, waited_s=1.5)

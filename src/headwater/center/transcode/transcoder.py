@@ -158,6 +158,8 @@ class Transcoder:
 
     def feed(self, tag: Tag, waited_s: float = 0.0) -> None:
         """The source's next tag. waited_s: how long it had to wait since it came."""
+        if tag.timestamp_ms < self._now_ms - RESTART_MS:
+            self._restart()
         self._now_ms = tag.timestamp_ms
         try:
             if tag.kind == VIDEO:
@@ -227,8 +229,6 @@ class Transcoder:
                 return  # its configuration is still to come
             self._begin_video(packet.codec, b"")
         now_ms = tag.timestamp_ms
-        if now_ms < self._video_ms - RESTART_MS:
-            self._restart()
         self._video_ms = now_ms
         self._meter.add(now_ms, len(packet.data), packet.key)
         encoding = False
@@ -240,7 +240,7 @@ class Transcoder:
         if encoding:
             self._decode(packet, now_ms, waited_s)
         else:
-            self._needs_key = True
+            self._decoder, self._needs_key = None, True
 
     def _configure_video(self, tag: Tag, packet: VideoPacket) -> None:
         assert packet.codec is not None
@@ -274,7 +274,7 @@ class Transcoder:
         for job in self._renditions.values():
             job.restart()
         self._needs_key = True
-        self._last_pts_ms = -1
+        self._last_pts_ms = self._video_ms = -1
         self._keys.clear()
 
     def _decode(self, packet: VideoPacket, dts_ms: int, waited_s: float) -> None:
