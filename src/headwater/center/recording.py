@@ -39,6 +39,7 @@ from headwater.center.record.spec import (
     Slice,
 )
 from headwater.center.record.spool import JOURNAL, LOCK, told
+from headwater.notify.events import RecordEvent
 from headwater.store.models import MediaSlice, RecordedFile, Recording
 
 JOBS_PER_PROCESS = 32
@@ -218,7 +219,7 @@ class RecordingDepartment:
                 if error != recording.error:
                     recording.error = error
                     async with self._center.database.write() as session:
-                        await self._tell(session, recording, "record_error", {"message": error})
+                        await self._tell(session, recording, "record_error")
                 return
         await self._pause(recording)
 
@@ -340,7 +341,7 @@ class RecordingDepartment:
             case Failed():
                 log.error("recorded file could not be made", recording=recording.id, format=event.what, error=event.error)
                 async with self._center.database.write() as session:
-                    await self._tell(session, recording, "record_error", {"message": event.error})
+                    await self._tell(session, recording, "record_error")
 
     async def _began(self, recording: _Open, event: Began) -> None:
         async with self._center.database.write() as session:
@@ -348,10 +349,10 @@ class RecordingDepartment:
             if row is None or recording.state not in ("live", "paused"):
                 return
             if not recording.started:
-                await self._tell(session, recording, "record_started", {})
+                await self._tell(session, recording, "record_started")
                 row.started_s = event.unix_ms / 1000
             elif not recording.telling:
-                await self._tell(session, recording, "record_resumed", {})
+                await self._tell(session, recording, "record_resumed")
             row.state, row.close_at_s, row.session = "live", 0.0, recording.session
         recording.started = recording.telling = True
         recording.state, recording.close_at_s, recording.gone_since_s = "live", 0.0, None
@@ -368,7 +369,7 @@ class RecordingDepartment:
             if row is not None:
                 row.state, row.held, row.close_at_s, row.ended_s = "paused", recording.held, recording.close_at_s, now_s
                 if recording.telling and recording.started:
-                    await self._tell(session, recording, "record_paused", {})
+                    await self._tell(session, recording, "record_paused")
         recording.telling = False
         recording.state = "paused"
         if recording.held:
@@ -380,7 +381,7 @@ class RecordingDepartment:
         recording.error = error
         self._stopped[recording.key] = recording.session
         async with self._center.database.write() as session:
-            await self._tell(session, recording, "record_error", {"message": error})
+            await self._tell(session, recording, "record_error")
         self._close(recording)
         self._center.again(recording.stream)
 
@@ -569,8 +570,8 @@ class RecordingDepartment:
         if row is not None:
             row.state, row.local_path = "stored", ""
 
-    async def _tell(self, session: AsyncSession, recording: _Open, event: str, more: Mapping[str, Any]) -> None:
-        await self._notices.status(session, recording.spec, event, more)
+    async def _tell(self, session: AsyncSession, recording: _Open, event: RecordEvent) -> None:
+        await self._notices.status(session, recording.spec, event)
 
     # commands
 

@@ -196,12 +196,11 @@ def file_head(tracks: Sequence[Track], *, duration_ms: int, payload_bytes: int) 
     from the same moment, the file's beginning.
     """
     start = box(b"ftyp", _BRANDS)
-    size = len(start) + len(_movie(tracks, duration_ms, 0)) + MDAT_HEADER_BYTES
-    return start + _movie(tracks, duration_ms, size) + mdat_header(payload_bytes)
-
-
-def _movie(tracks: Sequence[Track], duration_ms: int, moved: int) -> bytes:
-    return box(b"moov", _movie_header(duration_ms), *(_track(track, duration_ms, moved) for track in tracks))
+    movie = box(b"moov", _movie_header(duration_ms), *(_track(track, duration_ms) for track in tracks))
+    moved = len(start) + len(movie) + MDAT_HEADER_BYTES
+    for track in tracks:  # the index says where frames are, which depends on how long it is itself
+        movie = movie.replace(_chunk_offsets(track, 0), _chunk_offsets(track, moved), 1)
+    return start + movie + mdat_header(payload_bytes)
 
 
 def _movie_header(duration_ms: int) -> bytes:
@@ -216,7 +215,7 @@ def _movie_header(duration_ms: int) -> bytes:
     )
 
 
-def _track(track: Track, duration_ms: int, moved: int) -> bytes:
+def _track(track: Track, duration_ms: int) -> bytes:
     samples = track.samples
     durations = _durations(track, duration_ms)
     media_ticks = sum(durations)
@@ -231,7 +230,7 @@ def _track(track: Track, duration_ms: int, moved: int) -> bytes:
     tables += [
         _chunk_map(track),
         full_box(b"stsz", 0, 0, struct.pack(">I", 0), _counted(samples.sizes)),
-        full_box(b"co64", 0, 0, _counted(array("Q", (offset + moved for _, _, offset in track.chunks)))),
+        _chunk_offsets(track, 0),
     ]
     return box(
         b"trak",
@@ -239,6 +238,11 @@ def _track(track: Track, duration_ms: int, moved: int) -> bytes:
         _edits(track, media_ticks),
         _media(track, media_ticks, tables),
     )
+
+
+def _chunk_offsets(track: Track, moved: int) -> bytes:
+    """Where each chunk is in the file (8.7.5)."""
+    return full_box(b"co64", 0, 0, _counted(array("Q", [offset + moved for _, _, offset in track.chunks])))
 
 
 def _edits(track: Track, media_ticks: int) -> bytes:
@@ -264,7 +268,7 @@ def _edits(track: Track, media_ticks: int) -> bytes:
 def _durations(track: Track, duration_ms: int) -> array[int]:
     """How long each frame lasts: until the next one, the last one until the end of the file."""
     dts = track.samples.dts
-    durations = array("q", (later - earlier for earlier, later in itertools.pairwise(dts)))
+    durations = array("q", map(operator.sub, dts[1:], dts))
     if dts:
         durations.append(max(duration_ms * track.timescale // 1000 - dts[-1], 1))
     return durations
@@ -298,7 +302,7 @@ def _runs(kind: bytes, values: Iterable[int], *, signed: bool = False) -> bytes:
     table = array("I")
     count = 0
     for value, run in itertools.groupby(values):
-        table.append(sum(1 for _ in run))
+        table.append(len(list(run)))
         table.append(value & 0xFFFFFFFF)
         count += 1
     return full_box(kind, int(signed), 0, struct.pack(">I", count), _big_endian(table))

@@ -13,7 +13,6 @@ import struct
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -51,15 +50,9 @@ class NothingThere(Exception):
     """There is no frame to make it of."""
 
 
-class Frame(NamedTuple):
-    """A frame in a piece: start and end of what a decoder gets of it, in the piece's bytes."""
-
-    kind: int
-    time_ms: int
-    start: int
-    end: int
-    key: bool
-    composition_ms: int
+Frame = tuple[int, int, int, int, bool, int]
+"""Kind and time of a frame in a piece, start and end of what a decoder gets of it, whether it is a key frame, and its
+composition time in ms. A plain tuple: there are hundreds of thousands of them in an hour."""
 
 
 class Builder:
@@ -420,25 +413,25 @@ def _media(data: bytes, tags: list[tuple[int, int, int, int]]) -> Iterator[Frame
             if data[start + 1] == codecs.CODED_FRAMES and end > start + 5:
                 composition_ms = data[start + 2] << 16 | data[start + 3] << 8 | data[start + 4]
                 composition_ms -= (composition_ms & 0x800000) << 1
-                yield Frame(VIDEO, time_ms, start + 5, end, head < 0x20, composition_ms)
+                yield VIDEO, time_ms, start + 5, end, head < 0x20, composition_ms
         elif kind == AUDIO and head >> 4 == codecs.SOUND_AAC:
             if end > start + 2:
-                yield Frame(AUDIO, time_ms, start + 2, end, False, 0)
+                yield AUDIO, time_ms, start + 2, end, False, 0
         elif kind == AUDIO and head >> 4 != codecs.SOUND_EX:
             if end > start + 1:
-                yield Frame(AUDIO, time_ms, start + 1, end, False, 0)
+                yield AUDIO, time_ms, start + 1, end, False, 0
         else:
             payload = data[start:end]
             if kind == VIDEO:
                 video = codecs.split_video(payload)
                 if video is not None and video.data:
                     at = start + payload.index(video.data)
-                    yield Frame(VIDEO, time_ms, at, at + len(video.data), video.key, video.composition_ms)
+                    yield VIDEO, time_ms, at, at + len(video.data), video.key, video.composition_ms
             else:
                 audio = codecs.split_audio(payload)
                 if audio is not None and audio.data:
                     at = start + payload.index(audio.data)
-                    yield Frame(AUDIO, time_ms, at, at + len(audio.data), False, 0)
+                    yield AUDIO, time_ms, at, at + len(audio.data), False, 0
 
 
 class _Layout:
@@ -461,7 +454,7 @@ class _Layout:
             ranges: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
             for frame in _media(data, tags):
                 if self._add(frame):
-                    ranges[frame.kind == VIDEO].append((frame.start, frame.end))
+                    ranges[frame[0] == VIDEO].append(frame[2:4])
             found.append((data, ranges))
         return found
 
@@ -473,12 +466,12 @@ class _Layout:
             window: dict[int, array[int]] = {VIDEO: array("L"), AUDIO: array("L")}
             since_ms = line.start_ms
             for frame in _media(data, tags):
-                if frame.time_ms - since_ms >= INTERLEAVE_MS:
+                if frame[1] - since_ms >= INTERLEAVE_MS:
                     self._close_window(line.number, window, planned)
                     window = {VIDEO: array("L"), AUDIO: array("L")}
-                    since_ms = frame.time_ms
+                    since_ms = frame[1]
                 if self._add(frame):
-                    window[frame.kind].extend((frame.start, frame.end))
+                    window[frame[0]].extend(frame[2:4])
             self._close_window(line.number, window, planned)
         return planned
 
@@ -508,20 +501,21 @@ class _Layout:
 
     def _add(self, frame: Frame) -> bool:
         """Whether there is a track for it."""
-        track = self._video if frame.kind == VIDEO else self._audio
+        kind, time_ms, start, end, key, composition_ms = frame
+        track = self._video if kind == VIDEO else self._audio
         if track is None:
             return False
         samples = track.samples
-        told_ms = frame.time_ms - self._from_ms
-        if frame.kind == VIDEO:
+        least = samples.dts[-1] if samples.dts else 0
+        told_ms = time_ms - self._from_ms
+        if kind == VIDEO:
             told = told_ms * mp4.VIDEO_TIMESCALE // 1000
-            dts = max(told, samples.dts[-1] if samples.dts else 0)
-            offset = frame.composition_ms * mp4.VIDEO_TIMESCALE // 1000 + told - dts
-            samples.add(dts, frame.end - frame.start, offset, sync=frame.key)
+            dts = told if told > least else least
+            samples.add(dts, end - start, composition_ms * mp4.VIDEO_TIMESCALE // 1000 + told - dts, sync=key)
         else:
             assert self.clock is not None  # as the track
-            dts = self.clock.ticks(max(told_ms, 0)) * track.timescale // self.clock.rate_hz
-            samples.add(max(dts, samples.dts[-1] if samples.dts else 0), frame.end - frame.start)
+            dts = self.clock.ticks(told_ms if told_ms > 0 else 0) * track.timescale // self.clock.rate_hz
+            samples.add(dts if dts > least else least, end - start)
         return True
 
 

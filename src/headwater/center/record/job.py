@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
@@ -84,6 +83,7 @@ class RecordJob:
         self._told = ""
         self._kept_from = 1
         self._synced = self._folder.ledger.last
+        self._safe = (0, 0)
         self._last = (0.0, 0)
 
     async def run(self) -> None:
@@ -91,7 +91,7 @@ class RecordJob:
         for span in self._folder.ledger.due():
             self._due.put_nowait(span)
         making = asyncio.create_task(self._make_due())
-        syncing = asyncio.create_task(self._keep_synced())
+        _syncer.add(self)
         try:
             while not self._stopping:
                 await self._follow()
@@ -102,11 +102,12 @@ class RecordJob:
             raise
         finally:
             self._recorder.close()
-            syncing.cancel()
+            _syncer.remove(self)
             self._due.put_nowait(None)
             with contextlib.suppress(asyncio.CancelledError):
                 await making
-            await asyncio.to_thread(self._sync, self._folder.ledger.last)
+            if (sync := self.to_sync()) is not None:
+                await asyncio.to_thread(_all, [sync])
             self._folder.close()
 
     async def change(self, source: Source, spec: msgspec.Raw) -> None:
@@ -248,24 +249,58 @@ class RecordJob:
             if not isinstance(made, Failed) or made.error:
                 self._desk.tell(made)
 
-    async def _keep_synced(self) -> None:
-        """Sync again and again; pieces go once the journal that says what was made of them is safe."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(SYNC_S)
-            until, needed = self._folder.ledger.last, self._folder.ledger.needed_from()
-            await loop.run_in_executor(_pool, self._sync, until)
-            self._synced = until
-            self._folder.forget_pieces(self._kept_from, needed)
-            self._kept_from = needed
+    def to_sync(self) -> Callable[[], None] | None:
+        """What must be done, on a thread, so that a power cut takes only what comes from now on; None if nothing has come.
 
-    def _sync(self, until: int) -> None:
-        """Force to the disk what was written; the pieces are opened anew, for the recorder may close its own meanwhile."""
-        for number in range(max(self._synced, self._kept_from, 1), until + 1):
-            with contextlib.suppress(FileNotFoundError):
-                descriptor = os.open(self._folder.piece_path(number), os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    os.fdatasync(descriptor)
-                finally:
-                    os.close(descriptor)
-        self._folder.sync()
+        Pieces that are needed no more go once the journal that says what was made of them is safe.
+        """
+        ledger = self._folder.ledger
+        until, needed, bytes_, journal = ledger.last, ledger.needed_from(), self._recorder.written_bytes, self._folder.written
+        if (bytes_, journal) == self._safe:
+            return None
+        first, kept_from, journal_safe = max(self._synced, self._kept_from, 1), self._kept_from, self._safe[1]
+        self._synced, self._kept_from, self._safe = until, needed, (bytes_, journal)
+
+        def sync() -> None:
+            for number in range(first, until + 1):
+                self._folder.sync_piece(number)
+            if journal != journal_safe:
+                self._folder.sync()
+            self._folder.forget_pieces(kept_from, needed)
+
+        return sync
+
+
+class _Syncer:
+    """Syncs all jobs of the process together: a thread's wake-up for each would cost more than the rest of them."""
+
+    def __init__(self) -> None:
+        self._jobs: set[RecordJob] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, job: RecordJob) -> None:
+        self._jobs.add(job)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+
+    def remove(self, job: RecordJob) -> None:
+        self._jobs.discard(job)
+
+    async def _run(self) -> None:
+        while self._jobs:
+            await asyncio.sleep(SYNC_S)
+            work = [sync for job in tuple(self._jobs) if (sync := job.to_sync()) is not None]
+            if work:
+                await asyncio.to_thread(_all, work)
+
+
+_syncer = _Syncer()
+
+
+def _all(work: Sequence[Callable[[], None]]) -> None:
+    """Do it all; a disk that fails is met by whoever writes to it next."""
+    for each in work:
+        try:
+            each()
+        except OSError as error:
+            log.error("the disk cannot be synced", error=str(error))

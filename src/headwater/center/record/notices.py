@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, cast, get_args
+from collections.abc import Callable
 
+import msgspec
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from headwater.access.presence import StreamPresence
-from headwater.center.record.orders import NO, Answer, file_body
+from headwater.center.record.orders import NO, Answer
 from headwater.center.record.spec import RecordSpec
 from headwater.notify.client import CallFailed, Client
 from headwater.notify.events import FileCreated, RecordEvent, RecordStatus
@@ -55,24 +55,22 @@ class CustomerNotices:
             return NO
         return Answer(answer.need_record, answer.formats, answer.intervals)
 
-    async def status(self, session: AsyncSession, spec: RecordSpec, event: str, more: Mapping[str, Any]) -> None:
+    async def status(self, session: AsyncSession, spec: RecordSpec, event: RecordEvent) -> None:
         """Queue it, if the domain wants to know of states."""
-        if event in get_args(RecordEvent):
-            told = RecordStatus(type=cast(RecordEvent, event), domain=spec.domain, app=spec.app, stream=spec.stream)
-            await enqueue(session, told, self._now_s())
+        told = RecordStatus(type=event, domain=spec.domain, app=spec.app, stream=spec.stream)
+        await enqueue(session, told, self._now_s())
 
     async def file(self, session: AsyncSession, recording: Recording, file: RecordedFile) -> None:
         """Queue it."""
-        body = file_body(recording, file)
         told = FileCreated(
-            domain=body["domain"],
-            app=body["app"],
-            stream=body["stream"],
-            uri=body["uri"],
-            duration_s=body["duration"],
-            start_s=body["start_time"],
-            stop_s=body["stop_time"],
-            push_args=body["push_args"],
+            domain=file.domain,
+            app=file.app,
+            stream=msgspec.json.decode(recording.spec, type=RecordSpec).stream,
+            uri=file.key,
+            duration_s=file.duration_ms / 1000,
+            start_s=file.start_ms // 1000,
+            stop_s=file.end_ms // 1000,
+            push_args=msgspec.json.decode(recording.push_args, type=dict[str, str]),
             session=recording.session,
         )
         await enqueue(session, told, self._now_s())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from headwater.access.plan import Record, RecordFormat
 from headwater.access.presence import StreamPresence
 from headwater.center.record.spec import RecordSpec
+from headwater.notify.events import RecordEvent
 from headwater.store.models import RecordedFile, Recording
 
 ALWAYS: Final = 0
@@ -48,8 +49,8 @@ class Notices(Protocol):
     async def ask(self, stream: StreamPresence) -> Answer:
         """Whether a stream is to be recorded; NO if no server says that it is."""
 
-    async def status(self, session: AsyncSession, spec: RecordSpec, event: str, more: Mapping[str, Any]) -> None:
-        """Tell of record_started, record_paused, record_resumed or record_error, within the transaction that notes it."""
+    async def status(self, session: AsyncSession, spec: RecordSpec, event: RecordEvent) -> None:
+        """Tell how a recording is, within the transaction that notes it."""
 
     async def file(self, session: AsyncSession, recording: Recording, file: RecordedFile) -> None:
         """Tell of a file that can be fetched, within the transaction that notes it."""
@@ -100,18 +101,3 @@ def answered(formats: Sequence[RecordFormat], answer: Answer | None) -> list[Rec
 
 def _bounded(wanted_s: int | None, otherwise_s: int) -> int:
     return wanted_s if wanted_s is not None and CYCLE_MIN_S <= wanted_s <= CYCLE_MAX_S else otherwise_s
-
-
-def file_body(recording: Recording, file: RecordedFile) -> dict[str, Any]:
-    """What a customer is told of a file."""
-    spec = msgspec.json.decode(recording.spec, type=RecordSpec)
-    return {
-        "domain": file.domain,
-        "app": file.app,
-        "stream": spec.stream,
-        "uri": file.key,
-        "duration": file.duration_ms / 1000,
-        "start_time": file.start_ms // 1000,
-        "stop_time": file.end_ms // 1000,
-        "push_args": msgspec.json.decode(recording.push_args),
-    }
