@@ -517,6 +517,30 @@ def test_snapshot_templates_are_set_changed_read_and_removed(call: Caller, names
     assert refusal(call, "DeleteLiveAppSnapshotConfig", **app) == ("ConfigNotFound", 404)
 
 
+def test_who_is_told_of_snapshots_is_set_changed_read_and_removed(call: Caller, names: tuple[str, str]) -> None:
+    push, play = names
+    add_pair(call, push, play)
+    domain = {"DomainName": play}
+    assert refusal(call, "DescribeLiveSnapshotNotifyConfig", **domain) == ("ConfigNotFound", 404)
+    assert refusal(call, "UpdateLiveSnapshotNotifyConfig", **domain, NotifyUrl="https://a.test/") == ("ConfigNotFound", 404)
+    call("AddLiveSnapshotNotifyConfig", **domain, NotifyUrl="https://learn.aliyundoc.com/snapshots")
+    call("UpdateLiveSnapshotNotifyConfig", **domain, NotifyReqAuth="yes", NotifyAuthKey="abcdef0123456789")
+    told = call("DescribeLiveSnapshotNotifyConfig", **domain)
+    assert (told["NotifyUrl"], told["NotifyReqAuth"], told["NotifyAuthKey"]) == (
+        "https://learn.aliyundoc.com/snapshots",
+        "yes",
+        "abcdef0123456789",
+    )
+    call("DeleteLiveSnapshotNotifyConfig", **domain)
+    assert refusal(call, "DescribeLiveSnapshotNotifyConfig", **domain) == ("ConfigNotFound", 404)
+    assert call("QuerySnapshotCallbackAuth", **domain)["CallbackReqAuth"] == "no"
+    call("SetSnapshotCallbackAuth", **domain, CallbackReqAuth="yes", CallbackAuthKey="abcdef0123456789")
+    signing = call("QuerySnapshotCallbackAuth", **domain)
+    assert (signing["CallbackReqAuth"], signing["CallbackAuthKey"]) == ("yes", "abcdef0123456789")
+    call("DeleteSnapshotCallbackAuth", **domain)
+    assert call("QuerySnapshotCallbackAuth", **domain)["CallbackAuthKey"] == ""
+
+
 def test_pictures_are_told_of_page_by_page_and_deleted(call: Caller, api_server: ApiServer, names: tuple[str, str]) -> None:
     push, play = names
     add_pair(call, push, play)
