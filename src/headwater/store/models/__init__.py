@@ -34,6 +34,14 @@ from headwater.store.models.shifts import DelayConfig, ShiftConfig, ShiftStream
 from headwater.store.models.snapshots import Snapshot, SnapshotSequence, SnapshotTemplate
 from headwater.store.models.tags import DomainTag
 from headwater.store.models.tokens import OperatorToken
+from headwater.store.models.transcoding import (
+    BitrateGroup,
+    MixTemplate,
+    TranscodeTemplate,
+    WatermarkPicture,
+    WatermarkRule,
+    WatermarkTemplate,
+)
 from headwater.store.models.usage import UsagePoint
 
 __all__ = [
@@ -43,6 +51,7 @@ __all__ = [
     "ApiNonce",
     "AuditEntry",
     "Base",
+    "BitrateGroup",
     "Bucket",
     "Callback",
     "Certificate",
@@ -63,6 +72,7 @@ __all__ = [
     "ManualStream",
     "MasterChange",
     "MediaSlice",
+    "MixTemplate",
     "MultiStreamDomain",
     "NameClaim",
     "OperatorToken",
@@ -87,6 +97,10 @@ __all__ = [
     "StreamNotify",
     "Ticket",
     "TicketMessage",
+    "TranscodeTemplate",
     "Upload",
     "UsagePoint",
+    "WatermarkPicture",
+    "WatermarkRule",
+    "WatermarkTemplate",
 ]
