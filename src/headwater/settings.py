@@ -376,6 +376,10 @@ class Center(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     transcode_threads: of the decoder and of each encoder of a job. More let a stream use more cores at once, for a little
         more work and, in low-latency renditions, a little less quality; 1080p with H.265 needs them.
     transcode_nvenc: encode on an NVIDIA graphics card if its encoder can be opened.
+    renditions_max: how many renditions a domain may have at once; viewers of those beyond get the source stream. 0: 300 in
+        the live centers of Beijing, Shanghai and Shenzhen, 50 in others, as the service documents.
+    private_pictures: pictures of watermarks may come from servers whose addresses are not public. Off, so that nobody
+        reaches into the operator's network by naming one.
     idle_s: how long a rendition that only viewers want goes on without any: whoever reloads the page, or looks at another
         quality for a moment, should not wait for an encoder that starts again. Players of HLS ask at least every 15 s.
     wait_s: how long a viewer waits for a rendition that has to be started; players give up after some 10 s.
@@ -386,6 +390,8 @@ class Center(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     transcode_cores: NotNegative = 0.0
     transcode_threads: PositiveInt = 1
     transcode_nvenc: bool = True
+    renditions_max: Annotated[int, msgspec.Meta(ge=0)] = 0
+    private_pictures: bool = False
     idle_s: NotNegative = 30.0
     wait_s: NotNegative = 10.0
     spool: str = ""

@@ -72,6 +72,9 @@ class Center(Protocol):
     async def ask(self, kind: str, job: str, question: object) -> msgspec.Raw:
         """Ask a running job. Raises AskFailed."""
 
+    def restart(self, kind: str, job: str) -> None:
+        """Let a running job finish and begin anew. Raises AskFailed."""
+
 
 class Department(Protocol):
     """One kind of work; `center.server.DEPARTMENTS` makes them with the `Center`.

@@ -63,6 +63,7 @@ class RunningJob:
 
     state: what it said last; error: why it failed the last time, or waits. since: unix seconds at which it was wanted first.
     company: how many jobs may share its process: fewer after a crash, so that the one that causes it is found by itself.
+    restarting: it is stopped in order to be started again.
     """
 
     def __init__(self, desired: Desired, since: float) -> None:
@@ -73,6 +74,7 @@ class RunningJob:
         self.failures = 0
         self.company = sys.maxsize
         self.stopping_at: float | None = None
+        self.restarting = False
         self._attempts = 0
         self._pause_s = BACKOFF_FIRST_S
         self._started_at = 0.0
@@ -359,6 +361,15 @@ class Hosts:
             raise AskFailed("the job is not running")
         return await process.ask(job, question)
 
+    def restart(self, kind: str, job: str) -> None:
+        """Let a running job finish and begin anew. Raises AskFailed."""
+        process, running = self._places.get((kind, job)), self.jobs.get((kind, job))
+        if process is None or running is None or running.stopping_at is not None:
+            raise AskFailed("the job is not running")
+        running.restarting = True
+        running.stopping_at = self._clock()
+        process.say(Stop(job, "it is asked to begin anew"))
+
     async def close(self, within_s: float) -> None:
         """End all jobs in order; what has not ended in time is killed."""
         self._closing = True
@@ -409,6 +420,9 @@ class Hosts:
             return
         key = (job.kind, job.id)
         del self._places[key]
+        if job.restarting and not self._closing:
+            job.restarting, job.stopping_at, job.state, job.next_try_at = False, None, None, self._clock()
+            return
         if job.stopping_at is not None or self._closing:
             del self.jobs[key]
             return

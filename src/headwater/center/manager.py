@@ -10,10 +10,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
+from headwater.access.cost import cost_cores
 from headwater.access.demand import Refused
 from headwater.access.plan import ANY, Plan, Rendition
 from headwater.access.presence import StreamPresence
-from headwater.center import costs
 from headwater.center.department import Department, StreamId, Wanted
 from headwater.center.jobs import Source
 
@@ -255,8 +255,10 @@ class Manager:
 
     def _cost(self, stream: StreamId, template: str) -> float:
         known = self._streams[stream]
-        rendition = known.renditions.get(template)
-        return costs.cores(rendition, known.presence) if rendition is not None else 0.0
+        rendition, source = known.renditions.get(template), known.presence
+        if rendition is None:
+            return 0.0
+        return cost_cores(rendition, source.width, source.height, source.frame_rate)
 
     def _used_cores(self, now: float, load: Load) -> float:
         """What the renditions that run use: as measured, or as estimated where they have just begun."""

@@ -160,6 +160,10 @@ class CenterServer:
         """Ask a running job. Raises AskFailed."""
         return await self.hosts.ask(kind, job, question)
 
+    def restart(self, kind: str, job: str) -> None:
+        """Let a running job finish and begin anew. Raises AskFailed."""
+        self.hosts.restart(kind, job)
+
     # its life
 
     async def start(self) -> None:

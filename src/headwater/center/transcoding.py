@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from headwater.access.presence import StreamPresence
 from headwater.center.department import AskFailed, Center, Wanted
 from headwater.center.manager import renditions_of
 from headwater.center.transcode.spec import InsertSei, Mark, Spec, decode_question
+from headwater.domains.watermarks import picture_of
 
 LINGER_S = 3.0
 """A publisher who is back so soon, or whose stream has gone over to another worker, finds its renditions still running."""
@@ -36,6 +38,14 @@ class SeiOrder(msgspec.Struct, frozen=True):
     sei: InsertSei
 
 
+class RestartOrder(msgspec.Struct, frozen=True):
+    """POST /transcode/restart: let the job of a source stream begin anew."""
+
+    domain: str
+    app: str
+    stream: str
+
+
 class Transcoding:
     """Renditions of all source streams."""
 
@@ -47,7 +57,11 @@ class Transcoding:
     def __init__(self, center: Center) -> None:
         self._center = center
         self._folder = center.spool / PICTURES
-        self.routes: Sequence[BaseRoute] = [Route("/transcode/sei", self._insert_sei, methods=["POST"])]
+        self._fetching: dict[str, asyncio.Task[None]] = {}
+        self.routes: Sequence[BaseRoute] = [
+            Route("/transcode/sei", self._insert_sei, methods=["POST"]),
+            Route("/transcode/restart", self._restart, methods=["POST"]),
+        ]
 
     async def start(self) -> None:
         """Make the folder of pictures; those of an earlier run may be of rules that are gone."""
@@ -65,6 +79,8 @@ class Transcoding:
         spec = spec_of(stream, plan, granted, self._folder, threads=settings.transcode_threads, nvenc=settings.transcode_nvenc)
         if spec is None:
             return []
+        for mark in spec.marks:
+            self._provide(mark)
         return [Wanted(job_id(stream.domain, stream.app, stream.stream), msgspec.json.encode(spec), LINGER_S)]
 
     async def told(self, job: str, event: msgspec.Raw) -> None:
@@ -74,7 +90,28 @@ class Transcoding:
         """Nothing is left open."""
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Fetch no more pictures."""
+        for task in self._fetching.values():
+            task.cancel()
+        await asyncio.gather(*self._fetching.values(), return_exceptions=True)
+
+    def _provide(self, mark: Mark) -> None:
+        """See to it that a watermark's picture comes into its file; the job looks for it until it is there."""
+        if mark.path not in self._fetching and not Path(mark.path).exists():
+            task = asyncio.get_running_loop().create_task(self._fetch(mark))
+            self._fetching[mark.path] = task
+            task.add_done_callback(lambda _: self._fetching.pop(mark.path, None))
+
+    async def _fetch(self, mark: Mark) -> None:
+        async with self._center.database.read() as session:
+            data = await picture_of(session, mark.mark.picture)
+        if data is None:
+            log.warning("watermark has no picture", rule=mark.mark.rule)
+            return
+        path = Path(mark.path)
+        part = path.with_suffix(".part")
+        await asyncio.to_thread(part.write_bytes, data)
+        part.rename(path)
 
     async def _insert_sei(self, request: Request) -> Response:
         try:
@@ -87,6 +124,17 @@ class Transcoding:
             return Response(bytes(await self._center.ask(self.kind, job, order.sei)), media_type="application/json")
         except AskFailed as error:
             return _refused(404, "NotTranscoded", f"no rendition of this stream runs: {error}")
+
+    async def _restart(self, request: Request) -> Response:
+        try:
+            order = msgspec.json.decode(await request.body(), type=RestartOrder)
+        except msgspec.DecodeError as error:
+            return _refused(400, "InvalidParam", str(error))
+        try:
+            self._center.restart(self.kind, job_id(order.domain, order.app, order.stream))
+        except AskFailed as error:
+            return _refused(404, "NotTranscoded", f"no rendition of this stream runs: {error}")
+        return Response(status_code=204)
 
 
 def _refused(status: int, code: str, text: str) -> Response:

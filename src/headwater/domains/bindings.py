@@ -19,6 +19,7 @@ from headwater.domains.owned import owned_domain
 from headwater.domains.publisher import Publisher
 from headwater.store.database import Actor, Database
 from headwater.store.models import (
+    BitrateGroup,
     DelayConfig,
     Domain,
     DomainDelay,
@@ -33,6 +34,8 @@ from headwater.store.models import (
     Snapshot,
     SnapshotTemplate,
     StreamBan,
+    TranscodeTemplate,
+    WatermarkRule,
 )
 
 if TYPE_CHECKING:  # its parts ask which domain is the main one
@@ -126,6 +129,9 @@ class BindingService:
             for void in (
                 delete(DomainMapping).where(DomainMapping.pull_domain == sub.name),
                 delete(DomainDelay).where(DomainDelay.domain == sub.name),
+                delete(TranscodeTemplate).where(TranscodeTemplate.domain == sub.name),
+                delete(BitrateGroup).where(BitrateGroup.domain == sub.name),
+                delete(WatermarkRule).where(WatermarkRule.domain == sub.name),
                 delete(SnapshotTemplate).where(SnapshotTemplate.domain == sub.name),
                 delete(Snapshot).where(Snapshot.domain == sub.name),
                 delete(DelayConfig).where(DelayConfig.domain == sub.name),

@@ -11,14 +11,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from headwater.access.plan import PLAN_PREFIX, Plan, encode, plan_key
 from headwater.cluster.interface import Cluster
-from headwater.domains import delays, recording, snapshots, time_shift
+from headwater.domains import delays, recording, snapshots, time_shift, transcoding, watermarks
 from headwater.store.database import Database
 from headwater.store.models import Domain
 
 Part = Callable[[AsyncSession, Sequence[str]], Awaitable[dict[str, dict[str, Any]]]]
 """Reads what some domains have of one family: fields of `Plan` by domain, without the domains that have none."""
 
-PARTS: tuple[Part, ...] = (time_shift.plan_part, delays.plan_part, snapshots.plan_part, recording.plan_part)
+PARTS: tuple[Part, ...] = (
+    transcoding.plan_part,
+    watermarks.plan_part,
+    time_shift.plan_part,
+    delays.plan_part,
+    snapshots.plan_part,
+    recording.plan_part,
+)
 """The families, each with fields of its own."""
 
 READ_AT_ONCE = 1000
@@ -26,11 +33,15 @@ READ_AT_ONCE = 1000
 
 
 class PlanPublisher:
-    """Puts what is true in the database when it is asked to, one caller after the other, as `Publisher` does for policies."""
+    """Puts what is true in the database when it is asked to, one caller after the other, as `Publisher` does for policies.
 
-    def __init__(self, database: Database, cluster: Cluster) -> None:
+    renditions_max: how many a domain may have at once, 0 for what the service documents.
+    """
+
+    def __init__(self, database: Database, cluster: Cluster, renditions_max: int = 0) -> None:
         self._database = database
         self._cluster = cluster
+        self._renditions_max = renditions_max
         self._lock = asyncio.Lock()
 
     async def publish(self, names: Iterable[str]) -> None:
@@ -38,7 +49,7 @@ class PlanPublisher:
         wanted = list(names)
         async with self._lock:
             async with self._database.read() as session:
-                plans = await plans_of(session, wanted)
+                plans = await plans_of(session, wanted, self._renditions_max)
             for name in wanted:
                 await self._set(name, plans.get(name))
 
@@ -51,7 +62,7 @@ class PlanPublisher:
                 async with self._database.read() as session:
                     part = select(Domain.name).where(Domain.name > last).order_by(Domain.name).limit(READ_AT_ONCE)
                     names = (await session.scalars(part)).all()
-                    plans = await plans_of(session, names)
+                    plans = await plans_of(session, names, self._renditions_max)
                 for name, plan in plans.items():
                     await self._set(name, plan)
                     stale.discard(plan_key(name))
@@ -68,7 +79,7 @@ class PlanPublisher:
             await self._cluster.put(plan_key(name), encode(plan))
 
 
-async def plans_of(session: AsyncSession, names: Sequence[str]) -> dict[str, Plan]:
+async def plans_of(session: AsyncSession, names: Sequence[str], renditions_max: int = 0) -> dict[str, Plan]:
     """The plans of those of these domains that have one: a few queries, however many there are."""
     fields: dict[str, dict[str, Any]] = {}
     for part in PARTS:
@@ -78,6 +89,12 @@ async def plans_of(session: AsyncSession, names: Sequence[str]) -> dict[str, Pla
         return {}
     domains = await session.scalars(select(Domain).where(Domain.name.in_(fields)))
     return {
-        domain.name: Plan(domain=domain.name, account=domain.account, region=domain.region, **fields[domain.name])
+        domain.name: Plan(
+            domain=domain.name,
+            account=domain.account,
+            region=domain.region,
+            renditions_max=transcoding.renditions_max(domain.region, renditions_max),
+            **fields[domain.name],
+        )
         for domain in domains
     }

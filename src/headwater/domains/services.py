@@ -35,8 +35,10 @@ from headwater.domains.tags import TagService
 from headwater.domains.tickets import TicketService
 from headwater.domains.time_shift import TimeShiftService
 from headwater.domains.tokens import TokenService
+from headwater.domains.transcoding import TranscodingService
 from headwater.domains.usage import UsageService
 from headwater.domains.users import UserService
+from headwater.domains.watermarks import WatermarkService
 from headwater.notify.configs import NotifyService
 from headwater.notify.service import CallbackService
 from headwater.settings import Settings
@@ -73,6 +75,8 @@ class Services:
     notify: NotifyService
     callbacks: CallbackService
     centers: Centers
+    transcoding: TranscodingService
+    watermarks: WatermarkService
     time_shift: TimeShiftService
     delays: DelayService
     snapshots: SnapshotService
@@ -89,7 +93,7 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
     ownership = OwnershipService(database, settings.domains.ownership, cnames, clock)
     filings = FilingService(database, settings.domains.icp, clock)
     quotas = QuotaService(database, settings.domains, usage, clock)
-    plans = PlanPublisher(database, cluster)
+    plans = PlanPublisher(database, cluster, settings.center.renditions_max)
     domains = DomainService(
         database,
         cluster,
@@ -129,6 +133,8 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         nodes=nodes,
         plans=plans,
         centers=centers,
+        transcoding=TranscodingService(database, cluster, plans, centers, settings.center.renditions_max, clock),
+        watermarks=WatermarkService(database, cluster, plans, private_pictures=settings.center.private_pictures, clock=clock),
         time_shift=TimeShiftService(database, plans, clock),
         delays=DelayService(database, plans, clock),
         snapshots=SnapshotService(database, plans, stores, buckets, centers, clock),

@@ -20,10 +20,10 @@ CustomType = Literal["h264", "h264-nbhd", "h265", "h265-nbhd", "audio"]
 RtsType = Literal["h264", "h264-nbhd", "h264-origin", "audio"]
 
 EDGE_MIN: Final = 100
-LONG_EDGE_MAX, SHORT_EDGE_MAX: Final = 2560, 1440
-ORIGIN_LONG_EDGE_MAX, ORIGIN_SHORT_EDGE_MAX: Final = 4096, 2304
+LONG_EDGE_MAX, SHORT_EDGE_MAX = 2560, 1440
+ORIGIN_LONG_EDGE_MAX, ORIGIN_SHORT_EDGE_MAX = 4096, 2304
 """h264-origin goes up to 4K; the larger one of the two that bear the name."""
-NBHD265_WIDTH_MAX, NBHD265_HEIGHT_MAX: Final = 1280, 720
+NBHD265_WIDTH_MAX, NBHD265_HEIGHT_MAX = 1280, 720
 FPS_MAX: Final = 60
 VIDEO_KBPS_MAX: Final = 6000
 AUDIO_KBPS_MAX: Final = 1000
@@ -31,9 +31,9 @@ OPUS_KBPS_MAX: Final = 256
 """Opus takes no more for a mono source (libopus, per channel), and sounds like the original far below."""
 AUDIO_RATES: Final = range(22_050, 96_001)
 AAC_LD_RATE_MAX: Final = 44_100
-GOP_FRAMES_MAX, GOP_S_MAX, RTS_GOP_S_MAX: Final = 3000, 20, 3
+GOP_FRAMES_MAX, GOP_S_MAX, RTS_GOP_S_MAX = 3000, 20, 3
 SOURCE_KBPS: Final = range(128, 10_001)
-FACTOR_MIN, FACTOR_MAX: Final = 0.1, 1.0
+FACTOR_MIN, FACTOR_MAX = 0.1, 1.0
 EDGES: Final[dict[str, tuple[str, ...]]] = {
     "short": ("360", "480", "540", "720", "1080"),
     "long": ("640", "848", "960", "1280", "1920"),
@@ -155,14 +155,11 @@ def checked(kind: Kind, given: Parameters) -> Parameters:
 
 def _check_size(given: Parameters) -> None:
     res = given.res_with_source
-    if res is not None:
-        value = re.sub("[×*X]", "x", res.value)
-        if value not in EDGES[res.type]:
-            raise wrong(f"Value of ResWithSource is one of {', '.join(EDGES[res.type])} for {res.type}.")
+    if res is not None and "x".join(_edges(res)) not in EDGES[res.type]:
+        raise wrong(f"Value of ResWithSource is one of {', '.join(EDGES[res.type])} for {res.type}.")
     if given.type == "h265-nbhd" and res is not None:
-        edges = sorted(map(int, re.sub("[×*X]", "x", res.value).split("x")))
         bound = NBHD265_WIDTH_MAX if res.type == "long" else NBHD265_HEIGHT_MAX
-        if edges[0] > bound:
+        if min(map(int, _edges(res))) > bound:
             raise wrong(f"For h265-nbhd the picture is at most {NBHD265_WIDTH_MAX}x{NBHD265_HEIGHT_MAX}.")
     if res is None:
         for name, edge in (("Height", given.height), ("Width", given.width)):
@@ -180,6 +177,11 @@ def _check_size(given: Parameters) -> None:
         raise wrong(f"The longer one of Width and Height is at most {long_max}, the shorter one {short_max}.")
     if given.type == "h265-nbhd" and (given.width > NBHD265_WIDTH_MAX or given.height > NBHD265_HEIGHT_MAX):
         raise wrong(f"For h265-nbhd Width is at most {NBHD265_WIDTH_MAX} and Height {NBHD265_HEIGHT_MAX}.")
+
+
+def _edges(res: ResWithSource) -> list[str]:
+    """One number or two, whatever sign stands between them: people write 1280x720 in many ways."""
+    return re.split(r"[xX*\u00d7]", res.value)
 
 
 def _check_rates(kind: Kind, given: Parameters) -> None:
@@ -258,12 +260,12 @@ def _video(kind: Kind, given: Parameters) -> Video:
     profile: Literal[1, 2, 3] = 1 if given.profile == 1 else 2 if given.profile == 2 else 3
     if given.type == "h264-origin":
         # the source's own parameters: only B-frames, if they are in the way, are a reason to encode
-        return Video(codec="copy", profile=profile, bframes=not given.delete_bframes, low_latency=given.delete_bframes, sei=True)
+        without = given.delete_bframes
+        return Video(codec="copy", profile=profile, bframes=not without, low_latency=without, sei=True)
     gop_frames, gop_s = _read_gop(kind, given.gop)
     fit_width, fit_height = 0, 0
     if res is not None:
-        first, _, second = re.sub("[×*X]", "x", res.value).partition("x")
-        fit_width, fit_height = int(first), int(second or 0)
+        fit_width, fit_height = (*map(int, _edges(res)), 0)[:2]
     return Video(
         codec="h265" if given.type.startswith("h265") else "h264",
         width=given.width if res is None else 0,
@@ -293,7 +295,8 @@ def _video(kind: Kind, given: Parameters) -> Video:
 
 def _audio(given: Parameters) -> Audio:
     if given.opus:
-        return Audio(codec="opus", kbps=min(given.audio_kbps, OPUS_KBPS_MAX), rate=given.audio_rate, channels=given.audio_channels)
+        kbps = min(given.audio_kbps, OPUS_KBPS_MAX)
+        return Audio(codec="opus", kbps=kbps, rate=given.audio_rate, channels=given.audio_channels)
     chosen = given.audio_codec or given.audio_profile or given.audio_kbps or given.audio_rate or given.audio_channels
     if not chosen:
         return Audio()

@@ -20,7 +20,6 @@ from headwater.access import presence
 from headwater.access.names import is_name
 from headwater.access.plan import ANY, Group, Rendition
 from headwater.access.presence import STREAM_PREFIX, StreamPresence
-from headwater.center import costs
 from headwater.cluster.centers import CenterError, CenterRefusal, Centers
 from headwater.cluster.interface import Cluster
 from headwater.domains import bindings, transcode_parameters
@@ -29,7 +28,7 @@ from headwater.domains.owned import owned_domain
 from headwater.domains.presets import PRESETS, preset
 from headwater.domains.transcode_parameters import Parameters, check_name, checked, wrong
 from headwater.store.database import Actor, Database
-from headwater.store.models import BitrateGroup, Domain, DomainMapping, MixTemplate, TranscodeTemplate
+from headwater.store.models import BitrateGroup, DomainMapping, MixTemplate, TranscodeTemplate
 
 if TYPE_CHECKING:  # it imports `plan_part`
     from headwater.domains.plans import PlanPublisher
@@ -52,7 +51,7 @@ SEI_TEXT_BYTES_MAX: Final = 4000
 SEI_DELAY_MAX_MS: Final = 86_400_000
 SEI_REPEAT_MAX: Final = 1_000_000
 
-QUOTA_LARGE, QUOTA_SMALL: Final = 300, 50
+QUOTA_LARGE, QUOTA_SMALL = 300, 50
 LARGE_REGIONS: Final = frozenset({"cn-beijing", "cn-shanghai", "cn-shenzhen"})
 """Renditions that a domain may have at once, and where it is the larger number (reference media-plane 2.8)."""
 
@@ -86,7 +85,7 @@ class BitrateGroupRecord(msgspec.Struct, frozen=True):
 
 
 class StreamCount(msgspec.Struct, frozen=True):
-    """How many streams of a domain are transcoded now. templates: renditions by template. lazy: renditions of lazy templates."""
+    """How many streams of a domain are transcoded now. templates: renditions by template. lazy: those of lazy templates."""
 
     streams: int
     transcoded: int
@@ -145,8 +144,8 @@ class TranscodingService:
     ) -> None:
         """Transcode the streams of an app, of all apps for `*` (AddLiveStreamTranscode and its custom and RTS siblings).
 
-        Raises InvalidParam, MissingParam, ConfigAlreadyExists, ConfigConflict (a template as standard and as narrowband),
-        QuotaExceeded.TranscodeConfig.
+        A name means one template of an app: it is standard or narrowband, not both (reference media-plane 2.8). Raises
+        InvalidParam, MissingParam, ConfigAlreadyExists, QuotaExceeded.TranscodeConfig.
         """
         _check_app(app)
         kept = _checked(kind, template, parameters)
@@ -252,8 +251,8 @@ class TranscodingService:
             raise invalid("Children", "A group has at least one template.")
         if taken := sorted(NOT_CHILDREN.intersection(children)):
             raise invalid("Children", f"A child cannot be the standard template {taken[0]}.")
-        now_s = self._clock()
-        async with self._database.change(account_id, actor, "SetBitrateGroup", f"{name.lower()}/{app}/{group}", now_s) as change:
+        now_s, object_ = self._clock(), f"{name.lower()}/{app}/{group}"
+        async with self._database.change(account_id, actor, "SetBitrateGroup", object_, now_s) as change:
             session = change.session
             domain = await main_domain(session, account_id, name)
             if await session.get(TranscodeTemplate, (domain, app, group)) is not None:
@@ -353,7 +352,7 @@ class TranscodingService:
         async with self._database.change(account_id, actor, "RestartTranscodeTask", object_, self._clock()):
             pass
 
-    async def template_of_push(self, account_id: str, push_domain: str, app: str, template: str = "") -> list[Template]:
+    async def templates_of_push(self, account_id: str, push_domain: str, app: str, template: str = "") -> list[Template]:
         """The templates of an app by the domain that its streams are pushed to (DescribeLiveDomainTranscodeParams).
 
         Raises ConfigNotFound if there is none, or not the one that is named.
@@ -425,6 +424,13 @@ class TranscodingService:
             change.before = {"content": row.content}
             await change.session.execute(delete(MixTemplate).where(MixTemplate.account == account_id, MixTemplate.name == name))
 
+    async def mix_template(self, account_id: str, name: str) -> str:
+        """The content of one. Raises ConfigNotFound."""
+        found = await self.mix_templates(account_id)
+        if name not in found:
+            raise error("ConfigNotFound", "The account has no such template.")
+        return found[name]
+
     async def mix_templates(self, account_id: str) -> dict[str, str]:
         """The account's templates for mixing, by name."""
         async with self._database.read() as session:
@@ -479,11 +485,6 @@ def rendition_of(template: Template) -> Rendition:
     return transcode_parameters.rendition(
         template.kind, template.app, template.template, template.parameters, lazy=template.lazy
     )
-
-
-def cost_cores(rendition: Rendition, source_width: int, source_height: int, fps: float) -> float:
-    """How many cores a rendition will need for a source with such a picture, as the live center estimates it."""
-    return costs.cores(rendition, source_width, source_height, fps)
 
 
 async def plan_part(session: AsyncSession, names: Sequence[str]) -> dict[str, dict[str, Any]]:

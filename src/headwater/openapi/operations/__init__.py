@@ -12,7 +12,9 @@ from headwater.openapi.operations import (
     streams,
     tags,
     time_shift,
+    transcoding,
     usage,
+    watermarks,
 )
 from headwater.openapi.registry import OPERATIONS
 
@@ -29,5 +31,7 @@ __all__ = [
     "streams",
     "tags",
     "time_shift",
+    "transcoding",
     "usage",
+    "watermarks",
 ]

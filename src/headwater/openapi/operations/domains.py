@@ -251,7 +251,7 @@ async def modify_live_domain_schdm_by_property(call: Call, request: ModifyLiveDo
 
 
 class DescribeLiveDomainLimit(Request):
-    """How many streams a main streaming domain takes, and has. It transcodes and relays none yet."""
+    """How many streams a main streaming domain takes, and has. The same of its renditions; it relays none yet."""
 
     domain_name: str
 
@@ -259,6 +259,7 @@ class DescribeLiveDomainLimit(Request):
 @operation(DescribeLiveDomainLimit)
 async def describe_live_domain_limit(call: Call, request: DescribeLiveDomainLimit) -> Fields:
     limit = await call.services.streams.limit(call.account, request.domain_name)
+    renditions, renditions_max = await call.services.transcoding.limit(call.account, request.domain_name)
     return {
         "LiveDomainLimitList": {
             "LiveDomainLimit": [
@@ -266,8 +267,8 @@ async def describe_live_domain_limit(call: Call, request: DescribeLiveDomainLimi
                     "DomainName": limit.domain,
                     "LimitNum": limit.streams_max,
                     "CurrentNum": limit.streams,
-                    "LimitTranscodeNum": 0,
-                    "CurrentTranscodeNum": 0,
+                    "LimitTranscodeNum": renditions_max,
+                    "CurrentTranscodeNum": renditions,
                     "LimitTransferNum": 0,
                     "CurrentTransferNum": 0,
                 }
