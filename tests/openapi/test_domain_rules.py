@@ -245,7 +245,7 @@ def test_limits_are_those_of_main_streaming_domains(place: Place, call: Caller) 
         "DomainName": play,
         "LimitNum": 1000,
         "CurrentNum": 1,
-        "LimitTranscodeNum": 0,
+        "LimitTranscodeNum": 50,
         "CurrentTranscodeNum": 0,
         "LimitTransferNum": 0,
         "CurrentTransferNum": 0,

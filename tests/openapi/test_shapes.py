@@ -26,6 +26,8 @@ from support.api_server import ApiServer
 from support.api_signer import v1_parameters, v3_headers
 from support.certificates import Authority
 from support.record_rows import Center, recorded
+from support.transcoding import JobCenter, job, picture
+from support.web_server import Page, WebServer
 
 SHAPES: dict[str, Any] = json.loads(Path(__file__).with_name("operation_shapes.json").read_text())
 IGNORED = {"CheckUrl"}
@@ -56,6 +58,15 @@ STAGED, CLIP = "the id of what is staged", "the id of a clip"
 FUNCTION = json.dumps([{"functionName": "range", "functionArgs": [{"argName": "enable", "argValue": "on"}]}])
 ISSUED = Authority().issue(PLAY)
 CERTIFICATE = {"SSLProtocol": "on", "SSLPub": ISSUED.chain_pem, "SSLPri": ISSUED.key_pem}
+
+CODED = {"Domain": PLAY, "App": "live"}
+OWN = {**CODED, "Template": "own", "TemplateType": "h264", "Width": "640", "Height": "360", "FPS": "25", "VideoBitrate": "500"}
+RTS = {**OWN, "Template": "own_rts"}
+MADE = {"PushDomain": PUSH, "App": "live", "StreamName": "cam", "TranscodingTemplate": "own"}
+MIX = {"Template": "mix", "CustomTemplate": '{"height": 720, "scale": 1, "gop": 2, "bframes": 0, "cdesc": "x"}'}
+MARK, MARK_RULE, PICTURE = "the id of a watermark", "the id of its rule", "the URL of its picture"
+MARKED = {**CODED, "Stream": "*(a|b)", "TemplateId": MARK, "Name": "rule"}
+PLACED = {"RefWidth": "1280", "RefHeight": "720", "Height": "90", "XOffset": "16.5", "YOffset": "16", "Transparency": "200"}
 
 CALLS: list[tuple[str, dict[str, str]]] = [
     ("AddLiveDomain", {"DomainName": BARE, "LiveDomainType": "liveVideo", "Region": "cn-shanghai"}),
@@ -125,6 +136,35 @@ CALLS: list[tuple[str, dict[str, str]]] = [
     ("DeleteLiveAppSnapshotConfig", PICTURED),
     ("DescribeLiveStreamSnapshotInfo", {**PICTURED, "StreamName": "cam", **SPAN, "Limit": "1"}),
     ("DeleteSnapshotFiles", {**PICTURED, "StreamName": "cam", "CreateTimestampList.1": "1", "RemoveFile": "true"}),
+    ("AddLiveStreamTranscode", {**CODED, "Template": "lld", "Lazy": "no"}),
+    ("UpdateLiveStreamTranscode", {**CODED, "Template": "lld", "Lazy": "yes"}),
+    ("AddCustomLiveStreamTranscode", OWN),
+    ("UpdateCustomLiveStreamTranscode", {**OWN, "ResWithSource": '{"Type": "short", "Value": "360"}'}),
+    ("AddRtsLiveStreamTranscode", {**RTS, "DeleteBframes": "true", "Opus": "true"}),
+    ("UpdateRtsLiveStreamTranscode", RTS),
+    ("DescribeLiveStreamTranscodeInfo", {"DomainTranscodeName": PLAY}),
+    ("DescribeLiveStreamTranscodeStreamNum", {"DomainName": PLAY, "SplitType": "template"}),
+    ("DescribeLiveDomainTranscodeParams", {"pushdomain": PUSH, "app": "live", "template_name": "own"}),
+    ("GetTranscodeTaskStatus", MADE),
+    ("RestartTranscodeTask", MADE),
+    ("AddTrancodeSEI", {**PUBLISHED, "Text": "goal", "Pattern": "keyframe", "Repeat": "0", "Delay": "0"}),
+    ("DeleteLiveStreamTranscode", {**CODED, "Template": "lld"}),
+    ("DeleteLiveStreamTranscode", {**CODED, "Template": "own"}),
+    ("DeleteLiveStreamTranscode", {**CODED, "Template": "own_rts"}),
+    ("CreateCustomTemplate", MIX),
+    ("GetCustomTemplate", {"Template": "mix"}),
+    ("GetAllCustomTemplates", {}),
+    ("DeleteCustomTemplate", {"Template": "mix"}),
+    ("AddLiveStreamWatermark", {"Name": "mark", "Type": "0", "PictureUrl": PICTURE, "OffsetCorner": "TopLeft", **PLACED}),
+    ("UpdateLiveStreamWatermark", {"TemplateId": MARK, "Name": "other"}),
+    ("AddLiveStreamWatermarkRule", MARKED),
+    ("UpdateLiveStreamWatermarkRule", {"RuleId": MARK_RULE, "Name": "another"}),
+    ("DynamicUpdateWaterMarkStreamRule", {**CODED, "Stream": "cam", "TemplateId": MARK}),
+    ("DescribeLiveStreamWatermarks", {}),
+    ("DescribeLiveStreamWatermarkRules", {"Domain": PLAY}),
+    ("DeleteLiveStreamWatermarkRule", {"Domain": PLAY, "RuleId": MARK_RULE}),
+    ("DeleteLiveStreamWatermarkRule", {**CODED, "Stream": "cam"}),
+    ("DeleteLiveStreamWatermark", {"TemplateId": MARK}),
     ("AddLiveAppRecordConfig", {**PUBLISHED, **RECORDED, **FORMATS, "TranscodeTemplates.1": "ld"}),
     ("UpdateLiveAppRecordConfig", {**PUBLISHED, "OssEndpoint": RECORDED["OssEndpoint"], "DelayTime": "20"}),
     ("DescribeLiveRecordConfig", {"DomainName": PLAY}),
@@ -166,7 +206,7 @@ CALLS: list[tuple[str, dict[str, str]]] = [
 def answers(api_server: ApiServer) -> dict[str, tuple[dict[str, Any], ElementTree.Element]]:
     """What each operation really answers, as JSON (V3) and as XML (V1.0, which has it by default)."""
     key = (api_server.account.access_key_id, api_server.account.access_key_secret)
-    with httpx.Client(base_url=f"http://{api_server.endpoint}") as client:
+    with httpx.Client(base_url=f"http://{api_server.endpoint}") as client, WebServer() as pictures:
 
         def call_v3(action: str, parameters: dict[str, str]) -> dict[str, Any]:
             headers = v3_headers(action, parameters, *key, host=api_server.endpoint)
@@ -198,7 +238,21 @@ def answers(api_server: ApiServer) -> dict[str, tuple[dict[str, Any], ElementTre
         api_server.do(recorded(api_server.database, PLAY, "live", "cam", start_s=now_s - 60, seconds=30))
         api_server.services.recording._centers = Center()  # type: ignore[assignment]
 
+        made = msgspec.structs.replace(item, stream="cam_own", source="cam", template="own", upstream=0)
+        api_server.do(api_server.cluster.put(presence.stream_key(PLAY, "live", "cam_own"), presence.encode(made)))
+        api_server.services.transcoding._centers = JobCenter(job(PLAY, "live", "cam", "own"))  # type: ignore[assignment]
+        api_server.services.watermarks._private_pictures = True
+        pictures.pages["127.0.0.1", "/mark.png"] = Page(picture(64, 32))
+
         def filled(parameters: dict[str, str]) -> dict[str, str]:
+            if PICTURE in parameters.values():
+                return {**parameters, "PictureUrl": f"http://127.0.0.1:{pictures.port}/mark.png"}
+            if MARK in parameters.values():
+                mark = call_v3("DescribeLiveStreamWatermarks", {})["WatermarkList"]["Watermark"][0]["TemplateId"]
+                return {**parameters, "TemplateId": mark}
+            if MARK_RULE in parameters.values():
+                rules = call_v3("DescribeLiveStreamWatermarkRules", {})["RuleInfoList"]["RuleInfo"]
+                return {**parameters, "RuleId": next(rule["RuleId"] for rule in rules if rule["Stream"] != "cam")}
             if CLIP in parameters.values():
                 clips = call_v3("DescribeLiveStreamRecordIndexFiles", {**PUBLISHED, **SPAN})
                 id_ = clips["RecordIndexInfoList"]["RecordIndexInfo"][0]["RecordId"]
@@ -249,6 +303,8 @@ def check_json(shape: Any, value: Any, where: str) -> None:
             assert type(value) is str, where
         case "bool":
             assert type(value) is bool, where
+        case "map":
+            assert isinstance(value, dict), where
         case _:
             raise AssertionError(f"{where}: unknown type {shape}")
 

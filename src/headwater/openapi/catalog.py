@@ -1,4 +1,4 @@
-"""Which operations the ApsaraVideo Live API 2016-11-01 has: all 435 of them, whether they work here or not."""
+"""Which operations the ApsaraVideo Live API 2016-11-01 has: all 436 of them, whether they work here or not."""
 
 from __future__ import annotations
 
