@@ -206,7 +206,7 @@ CALLS: list[tuple[str, dict[str, str]]] = [
 def answers(api_server: ApiServer) -> dict[str, tuple[dict[str, Any], ElementTree.Element]]:
     """What each operation really answers, as JSON (V3) and as XML (V1.0, which has it by default)."""
     key = (api_server.account.access_key_id, api_server.account.access_key_secret)
-    with httpx.Client(base_url=f"http://{api_server.endpoint}") as client, WebServer() as pictures:
+    with httpx.Client(base_url=f"http://{api_server.endpoint}") as client, WebServer() as web:
 
         def call_v3(action: str, parameters: dict[str, str]) -> dict[str, Any]:
             headers = v3_headers(action, parameters, *key, host=api_server.endpoint)
@@ -242,11 +242,11 @@ def answers(api_server: ApiServer) -> dict[str, tuple[dict[str, Any], ElementTre
         api_server.do(api_server.cluster.put(presence.stream_key(PLAY, "live", "cam_own"), presence.encode(made)))
         api_server.services.transcoding._centers = JobCenter(job(PLAY, "live", "cam", "own"))  # type: ignore[assignment]
         api_server.services.watermarks._private_pictures = True
-        pictures.pages["127.0.0.1", "/mark.png"] = Page(picture(64, 32))
+        web.pages["127.0.0.1", "/mark.png"] = Page(picture(64, 32))
 
         def filled(parameters: dict[str, str]) -> dict[str, str]:
             if PICTURE in parameters.values():
-                return {**parameters, "PictureUrl": f"http://127.0.0.1:{pictures.port}/mark.png"}
+                return {**parameters, "PictureUrl": f"http://127.0.0.1:{web.port}/mark.png"}
             if MARK in parameters.values():
                 mark = call_v3("DescribeLiveStreamWatermarks", {})["WatermarkList"]["Watermark"][0]["TemplateId"]
                 return {**parameters, "TemplateId": mark}

@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import func, select, text
+from sqlalchemy import ForeignKey, func, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
 import support.postgres
 from headwater.store.crypto import SecretsError, load_or_create_key
 from headwater.store.database import Actor, Database, DatabaseUnusableError
-from headwater.store.models import AccessKey, Account, ApiNonce, AuditEntry, Base, Domain
+from headwater.store.models import AccessKey, Account, ApiNonce, AuditEntry, Base, Domain, WatermarkTemplate
 from support.ports import free_port
 from support.postgres import Postgres
 
@@ -269,13 +269,20 @@ async def test_a_reader_sees_one_state_while_others_write(database: Database) ->
         assert len(list(await session.scalars(select(Account.id)))) == 1
 
 
+def _goes_with_domain(key: ForeignKey) -> bool:
+    return key.target_fullname == "domains.name" and key.ondelete != "SET NULL"
+
+
 async def test_deleting_a_domain_takes_along_what_belongs_to_it(database: Database) -> None:
     await add_account(database, "1", "a")
-    tables = [table for table in Base.metadata.tables.values() if any("domains.name" in str(f) for f in table.foreign_keys)]
+    tables = [table for table in Base.metadata.sorted_tables if any(_goes_with_domain(key) for key in table.foreign_keys)]
     fields = {"account": "1", "type": "", "region": "", "scope": "", "status": "", "cname": "", "description": ""}
     async with database.write() as session:
         for name in ("one.test", "two.test"):
             session.add(Domain(name=name, created_s=1, modified_s=1, resource_group_id="", **fields))
+        place = {"ref_width": 1, "ref_height": 1, "height": 1, "x": 0, "y": 0, "corner": "", "transparency": 0}
+        texts = {"name": "", "description": "", "picture_url": "", "picture": ""}
+        session.add(WatermarkTemplate(id="mark", account="1", domain="one.test", created_s=1, **place, **texts))
         await session.flush()
         for table in tables:
             row: dict[str, object] = {}
@@ -283,8 +290,10 @@ async def test_deleting_a_domain_takes_along_what_belongs_to_it(database: Databa
                 if column.nullable:
                     continue
                 if column.foreign_keys:
-                    row[column.name] = "one.test" if column.name != "pull_domain" else "two.test"
-                elif not (column.primary_key and column.name == "id"):
+                    targets = {key.target_fullname for key in column.foreign_keys}
+                    others = "mark" if "watermark_templates.id" in targets else "one.test"
+                    row[column.name] = "two.test" if column.name == "pull_domain" else others
+                elif not (column.primary_key and column.name == "id" and column.type.python_type is int):
                     row[column.name] = column.type.python_type(1) if column.type.python_type in (int, float, bool) else "x"
             await session.execute(table.insert().values(row))
         assert {table.name for table in tables} >= {"domain_functions", "domain_mappings", "stream_bans", "publishes"}
@@ -293,3 +302,4 @@ async def test_deleting_a_domain_takes_along_what_belongs_to_it(database: Databa
     async with database.read() as session:
         for table in tables:
             assert (await session.execute(select(table))).all() == []
+        assert (await session.get_one(WatermarkTemplate, "mark")).domain is None  # it is the account's
