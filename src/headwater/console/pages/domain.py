@@ -24,6 +24,10 @@ TABS = (
     ("/access", "Access control", BOTH),
     ("/certificate", "Certificate", BOTH),
     ("/delay", "Delay", ("liveVideo",)),
+    ("/recording", "Recording", ("liveVideo",)),
+    ("/snapshots", "Snapshots", ("liveVideo",)),
+    ("/shift", "Time shift", ("liveVideo",)),
+    ("/callbacks", "Callbacks", BOTH),
     ("/usage", "Usage", BOTH),
 )
 """Path below the domain's, text, and the types of domains that have this page."""
