@@ -299,3 +299,15 @@ def test_garbage_configurations_raise_nothing_but_media_error(head: bytes, body:
     for parse in (codecs.parse_video_config, codecs.parse_audio_config):
         with contextlib.suppress(MediaError):
             parse(head + body)
+
+
+def test_codecs_have_the_names_that_playlists_use() -> None:
+    high = codecs.VideoConfig("h264", 7, parameter_sets=(b"\x67\x64\x00\x1f\xac", b"\x68\xee"))
+    main = codecs.VideoConfig("hevc", 12, profile=1, level=93)
+    assert codecs.video_name(high) == "avc1.64001f"
+    assert codecs.video_name(main) == "hvc1.1.6.L93.B0"
+    assert codecs.video_name(codecs.VideoConfig("h264", 7)) == ""
+    assert codecs.video_name(codecs.VideoConfig("vp8", 0)) == ""
+    assert codecs.audio_name(codecs.AudioConfig("aac", 10, object_type=5)) == "mp4a.40.5"
+    assert codecs.audio_name(codecs.AudioConfig("mp3", 2)) == "mp4a.40.34"
+    assert codecs.audio_name(codecs.AudioConfig("opus", 0)) == ""

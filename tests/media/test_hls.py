@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.media.hls import Segment, media_playlist, playlist_rule, rounded_s
+from headwater.media.hls import Segment, Variant, master_playlist, media_playlist, playlist_rule, rounded_s
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,21 @@ def test_no_segment_is_longer_than_the_target_duration_says(durations: list[int]
     stated = int(text.partition("#EXT-X-TARGETDURATION:")[2].partition("\n")[0])
     assert stated >= target_s
     assert all(int(duration / 1000 + 0.5) <= stated and rounded_s(duration) <= stated for duration in durations)
+
+
+def test_a_master_playlist_says_of_each_stream_what_is_known() -> None:
+    playlist = master_playlist(
+        [
+            Variant("a.m3u8?k=1", 900_000, 640, 360, 25.0, "avc1.64001e,mp4a.40.2"),
+            Variant("b.m3u8", 64_000),
+        ]
+    )
+    assert playlist.decode().splitlines() == [
+        "#EXTM3U",
+        "#EXT-X-VERSION:3",
+        "#EXT-X-INDEPENDENT-SEGMENTS",
+        '#EXT-X-STREAM-INF:BANDWIDTH=900000,RESOLUTION=640x360,FRAME-RATE=25.000,CODECS="avc1.64001e,mp4a.40.2"',
+        "a.m3u8?k=1",
+        "#EXT-X-STREAM-INF:BANDWIDTH=64000",
+        "b.m3u8",
+    ]

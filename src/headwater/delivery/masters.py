@@ -61,17 +61,17 @@ def viewer_names(request: PlayRequest, renditions: Renditions, key: StreamKey | 
 
 def _variant(presence: StreamPresence | None, rendition: Rendition | None, source: StreamPresence | None, uri: str) -> Variant:
     """A child as it is announced; as far as it is not, as its template and its source let expect."""
-    known = presence or source
     kbps = (presence.video_kbps + presence.audio_kbps) if presence is not None else 0
     width, height = (presence.width, presence.height) if presence is not None else (0, 0)
-    frame_rate = known.frame_rate if known is not None else 0
+    frame_rate = next((each.frame_rate for each in (presence, source) if each is not None and each.frame_rate), 0)
     if rendition is not None and rendition.video is not None:
         kbps = max(kbps, rendition.video.kbps + (rendition.audio.kbps if rendition.audio is not None else 0))
-        if presence is None:
+        if not height:
             width, height = rendition.video.width, rendition.video.height
             frame_rate = min(frame_rate, rendition.video.fps or frame_rate)
-            if height and not width and source is not None and source.height:
-                width = round(source.width * height / source.height / 2) * 2
+            if source is not None and source.height:
+                height = min(height or source.height, source.height)  # nothing is ever enlarged
+                width = min(width or round(source.width * height / source.height / 2) * 2, source.width)
     elif rendition is not None and rendition.audio is not None:
         kbps = kbps or rendition.audio.kbps or 128
         frame_rate = 0

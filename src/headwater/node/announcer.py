@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -24,6 +25,9 @@ from headwater.node.config import WorkerConfig
 
 UPDATE_S = 5.0
 """How often rates are taken anew."""
+
+YOUNG_S, YOUNG_UPDATE_S = 10.0, 0.5
+"""A stream that has begun less than this ago, and of which no codec is known yet, is looked at more often."""
 
 RETRY_S = 0.5
 """How long to wait when the store cannot be reached; announcements are made up for once it can."""
@@ -75,6 +79,7 @@ class Announcer:
         self._told: dict[StreamKey, tuple[StreamPresence, int]] = {}
         self._rates: dict[StreamKey, Rates] = {}
         self._news = asyncio.Event()
+        self._young = False
         self._last_numbers: dict[StreamKey, int] = {}
         self._withdrawn: dict[StreamKey, list[asyncio.Future[None]]] = {}
 
@@ -97,7 +102,9 @@ class Announcer:
         """Keep the store in step with what is live, until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(UPDATE_S):  # not wait_for, which in Python 3.11 can swallow a cancellation
+                async with asyncio.timeout(
+                    YOUNG_UPDATE_S if self._young else UPDATE_S
+                ):  # not wait_for, which in Python 3.11 can swallow a cancellation
                     await self._news.wait()
             self._news.clear()
             try:
@@ -128,8 +135,11 @@ class Announcer:
             self._forget(key)
         for key in [key for key in self._last_numbers if key not in self._told]:
             del self._last_numbers[key]
+        self._young = False
         for key, stream in tuple(self._wanted.items()):
             presence = self._presence(stream)
+            if presence is not None and not (presence.video_codec_id or presence.audio_codec_id):
+                self._young |= time.time() - presence.published_at < YOUNG_S
             told, revision = self._told.get(key, (None, 0))
             if presence is None or presence == told:
                 continue
