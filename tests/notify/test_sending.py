@@ -20,7 +20,7 @@ from headwater.notify.queue import enqueue
 from headwater.notify.service import AT_ONCE_PER_DOMAIN, KEPT_S, PAUSE_S, TRIES_MAX, CallbackRecord, CallbackService
 from headwater.settings import Notify
 from headwater.store.database import Database
-from headwater.store.models import Callback
+from headwater.store.models import Callback, RecordNotify, SnapshotAuth, SnapshotNotify
 from support.callback_server import CallbackServer, Handler
 from support.domain_world import ACTOR, PLAY, PUSH, SETTINGS, World, code
 
@@ -399,3 +399,17 @@ async def test_an_answer_that_no_database_can_keep_is_kept_as_far_as_it_can_be(w
     assert msgspec.convert(row, CallbackRecord, from_attributes=True).state == "sent"
     async with world.database.read() as session:
         assert await session.scalar(select(func.count()).select_from(Callback)) == 1
+
+
+async def test_a_domain_that_becomes_a_sub_streaming_domain_tells_nothing_of_its_own_any_more(world: World) -> None:
+    await world.add("sub.example.com")
+    notify = world.services.notify
+    url = "https://cb.example.com/"
+    await notify.set_record(world.account, "sub.example.com", url, new=True, actor=ACTOR)
+    await notify.set_snapshot(world.account, "sub.example.com", url, new=True, actor=ACTOR)
+    await notify.set_snapshot_signing(world.account, "sub.example.com", signed=True, key=KEY, actor=ACTOR)
+    await world.services.bindings.map_play(world.account, "sub.example.com", PLAY, actor=ACTOR)
+    async with world.database.write() as session:
+        assert not await enqueue(session, RecordStatus(type="record_error", domain="sub.example.com", app="a", stream="b"), 0)
+        for table in (RecordNotify, SnapshotNotify, SnapshotAuth):
+            assert await session.get(table, "sub.example.com") is None

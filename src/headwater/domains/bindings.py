@@ -30,8 +30,11 @@ from headwater.store.models import (
     MultiStreamDomain,
     PlayMapping,
     RecordLibraryTemplate,
+    RecordNotify,
     RecordTemplate,
     Snapshot,
+    SnapshotAuth,
+    SnapshotNotify,
     SnapshotTemplate,
     StreamBan,
     TranscodeTemplate,
@@ -105,7 +108,7 @@ class BindingService:
 
         From then on it plays the streams of its main domain. Who may view them is still its own business; what it had of
         its own about streams is deleted: ingest domains' bindings, delays, delayed streams, snapshots, recording templates,
-        `headwater_live`, dual streams, forbidden streams.
+        where these are told, `headwater_live`, dual streams, forbidden streams.
         Both are in one live center (ours: media of the main domain is processed there, whichever domain plays it). Raises
         InvalidParam (no two streaming domains, or one that has sub-streaming domains or is one), DomainRegionMismatch,
         ConfigAlreadyExists.
@@ -138,6 +141,9 @@ class BindingService:
                 delete(DomainFunction).where(DomainFunction.domain == sub.name, DomainFunction.function.in_(MAIN_ONLY)),
                 delete(StreamBan).where(StreamBan.domain == sub.name),
                 delete(RecordTemplate).where(RecordTemplate.domain == sub.name),
+                delete(RecordNotify).where(RecordNotify.domain == sub.name),
+                delete(SnapshotNotify).where(SnapshotNotify.domain == sub.name),
+                delete(SnapshotAuth).where(SnapshotAuth.domain == sub.name),
                 delete(RecordLibraryTemplate).where(RecordLibraryTemplate.domain == sub.name),
                 delete(MultiStreamDomain).where(MultiStreamDomain.domain == sub.name),
                 delete(ManualStream).where(ManualStream.domain == sub.name),
