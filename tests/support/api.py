@@ -51,7 +51,7 @@ class Api:
 
     def call(self, operation: str, **arguments: object) -> dict[str, Any]:
         """Call e.g. `AddLiveDomain` with the SDK's argument names; the answer as a dict of wire names. Raises Refused."""
-        method = re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
+        method = re.sub(r"(?<!^)(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", "_", operation).lower()
         request = getattr(models, f"{operation}Request")(**arguments)
         try:
             response = getattr(self.client, method)(request)
