@@ -163,7 +163,8 @@ async def test_a_stream_goes_to_a_bucket_or_to_the_media_library(world: World) -
     assert found is not None
     record = best_match(found.records, "live", "cam")
     assert record is not None
-    assert (record.bucket, record.endpoint) == ("vod", "oss-eu-central-1.aliyuncs.com")
+    assert (record.bucket, record.endpoint, record.storage) == ("vod", "oss-eu-central-1.aliyuncs.com", "vod")
+    assert [item.storage for item in found.records] == ["oss", "vod"]
     assert [item.format for item in record.formats] == ["m3u8"]
     assert record.formats[0].object_prefix.startswith(f"{PLAY}/{{AppName}}/")
 
@@ -222,6 +223,7 @@ async def test_a_command_goes_to_the_center(world: World) -> None:
 
 async def test_the_times_of_recordings_are_told(world: World) -> None:
     await world.pair()
+    world.now_s += 86_400
     start_s = world.now_s - 1000
     await recorded(world.database, PLAY, "live", "cam", start_s=start_s, seconds=30)
     await recorded(world.database, PLAY, "live", "cam", start_s=start_s + 100, seconds=30, template="ld")
@@ -264,6 +266,7 @@ async def listed(world: World, item: Clip) -> list[str]:
 
 async def test_a_clip_lists_the_slices_that_were_complete_between_its_times(world: World) -> None:
     await world.pair()
+    world.now_s += 86_400
     start_s = world.now_s - 1000
     await recorded(world.database, PLAY, "live", "cam", start_s=start_s, seconds=60)
     number = int(start_s)
@@ -278,6 +281,7 @@ async def test_a_clip_lists_the_slices_that_were_complete_between_its_times(worl
 
 async def test_slices_of_another_bucket_are_listed_by_their_urls(world: World) -> None:
     await world.pair()
+    world.now_s += 86_400
     start_s = world.now_s - 1000
     await recorded(world.database, PLAY, "live", "cam", start_s=start_s, seconds=20)
     item = await clip(world, start_s, start_s + 10, bucket="clips")
@@ -286,6 +290,7 @@ async def test_slices_of_another_bucket_are_listed_by_their_urls(world: World) -
 
 async def test_what_cannot_be_clipped_is_refused(world: World) -> None:
     await world.pair()
+    world.now_s += 86_400
     start_s = world.now_s - 1000
     assert await code(clip(world, start_s, start_s + 60)) == "InvalidStream.NotFound"
     await recorded(world.database, PLAY, "live", "cam", start_s=start_s, seconds=30, state="local")
@@ -300,6 +305,7 @@ async def test_what_cannot_be_clipped_is_refused(world: World) -> None:
 
 async def test_clips_are_found_listed_and_deleted(world: World) -> None:
     await world.pair()
+    world.now_s += 86_400
     content, start_s = world.services.record_content, world.now_s - 1000
     await recorded(world.database, PLAY, "live", "cam", start_s=start_s, seconds=60)
     made = []
@@ -324,6 +330,7 @@ async def test_clips_are_found_listed_and_deleted(world: World) -> None:
 
 async def test_recordings_and_their_files_are_listed_newest_first(world: World) -> None:
     await world.pair()
+    world.now_s += 86_400
     content = world.services.record_content
     start_s = world.now_s - 1000
     first = await recorded(world.database, PLAY, "live", "cam", start_s=start_s, seconds=30)
@@ -342,8 +349,24 @@ async def test_recordings_and_their_files_are_listed_newest_first(world: World) 
     assert await code(content.recordings(world.stranger, PLAY)) == "InvalidDomain.NotFound"
 
 
+async def test_what_a_former_domain_of_the_name_recorded_is_nobody_s(world: World) -> None:
+    await world.pair()
+    world.now_s += 86_400
+    start_s = world.now_s - 1000
+    await recorded(world.database, PLAY, "live", "cam", start_s=start_s, seconds=30)
+    await world.domains.delete(world.account, PLAY, actor=ACTOR)
+    await world.domains.add(world.stranger, PLAY, "liveVideo", "eu-central-1", actor=ACTOR)
+    world.account = world.stranger
+    content, span = world.services.record_content, (format_time(start_s - 60), format_time(start_s + 60))
+    assert await content.recordings(world.account, PLAY) == []
+    assert await content.files(world.account, PLAY) == []
+    assert await content.contents(world.account, PLAY, "live", "cam", *span) == []
+    assert await code(clip(world, start_s, start_s + 60)) == "InvalidStream.NotFound"
+
+
 async def test_what_is_too_old_is_forgotten(world: World) -> None:
     await world.pair()
+    world.now_s += 86_400
     start_s = world.now_s - 1000
     await recorded(world.database, PLAY, "live", "cam", start_s=start_s, seconds=30)
     await clip(world, start_s, start_s + 30)

@@ -19,6 +19,7 @@ from headwater.domains.rules import format_time
 from support import pictures
 from support.api_clients import CLIENTS, REGION, Caller, Refusal, tea
 from support.api_server import ApiServer
+from support.record_rows import recorded
 
 
 @pytest.fixture(params=CLIENTS)
@@ -569,6 +570,107 @@ def test_pictures_are_told_of_page_by_page_and_deleted(call: Caller, api_server:
         {"CreateTimestamp": first["CreateTimestamp"], "Message": "OK"},
         {"CreateTimestamp": 5, "Message": "FileNotFound"},
     ]
+
+
+def test_recording_templates_are_set_read_and_removed(call: Caller, names: tuple[str, str]) -> None:
+    push, play = names
+    add_pair(call, push, play)
+    files = "record/{AppName}/{StreamName}/{Sequence}{EscapedStartTime}{EscapedEndTime}"
+    slices = "record/{AppName}/{StreamName}/{UnixTimestamp}_{Sequence}"
+    place = {"OssEndpoint": "oss-cn-shanghai.aliyuncs.com", "OssBucket": play.removesuffix(".test")}
+    of = {"DomainName": play, "AppName": "live", "StreamName": "cam"}
+    call(
+        "AddLiveAppRecordConfig",
+        **of,
+        **place,
+        OnDemand=7,
+        RecordFormat=[
+            {"Format": "m3u8", "CycleDuration": 600, "OssObjectPrefix": files, "SliceOssObjectPrefix": slices},
+            {"Format": "mp4", "OssObjectPrefix": files},
+        ],
+        TranscodeRecordFormat=[{"Format": "flv", "OssObjectPrefix": files}],
+        TranscodeTemplates=["ld"],
+    )
+    again = {**of, **place, "RecordFormat": [{"Format": "mp4", "OssObjectPrefix": files}]}
+    assert refusal(call, "AddLiveAppRecordConfig", **again) == ("ConfigAlreadyExists", 400)
+    call("AddLiveAppRecordConfig", **{**again, "AppName": "*", "StreamName": "*"})
+    listed = call("DescribeLiveRecordConfig", DomainName=play, PageSize=5, Order="asc")
+    exact, every = listed["LiveAppRecordList"]["LiveAppRecord"]
+    assert (listed["TotalNum"], listed["TotalPage"], listed["PageNum"], listed["Order"]) == (2, 1, 1, "asc")
+    assert (every["AppName"], every["StreamName"], every["OnDemond"], every["DelayTime"]) == ("*", "*", 0, 180)
+    assert {**of, **place}.items() <= exact.items()
+    assert (exact["OnDemond"], exact["StartTime"], exact["EndTime"]) == (7, "", "")
+    hls, mp4 = exact["RecordFormatList"]["RecordFormat"]
+    assert hls == {
+        "Format": "m3u8",
+        "CycleDuration": 600,
+        "OssObjectPrefix": files,
+        "SliceOssObjectPrefix": slices,
+        "SliceDuration": 30,
+    }
+    assert (mp4["Format"], mp4["CycleDuration"], mp4["SliceDuration"]) == ("mp4", 3600, 0)
+    assert [item["Format"] for item in exact["TranscodeRecordFormatList"]["RecordFormat"]] == ["flv"]
+    assert exact["TranscodeTemplates"] == {"Templates": ["ld"]}
+
+    changed = [{"Format": "m3u8", "CycleDuration": 900, "SliceDuration": 10}]
+    call("UpdateLiveAppRecordConfig", **of, OssEndpoint=place["OssEndpoint"], DelayTime=20, RecordFormat=changed)
+    listed = call("DescribeLiveRecordConfig", DomainName=play, AppName="live", StreamName="cam")
+    (exact,) = listed["LiveAppRecordList"]["LiveAppRecord"]
+    assert exact["RecordFormatList"]["RecordFormat"] == [{**hls, "CycleDuration": 900, "SliceDuration": 10}]
+    assert (exact["DelayTime"], exact["OnDemond"]) == (20, 7)
+    call("DeleteLiveAppRecordConfig", **of)
+    call("DeleteLiveAppRecordConfig", DomainName=play, AppName="*")
+    assert call("DescribeLiveRecordConfig", DomainName=play)["LiveAppRecordList"]["LiveAppRecord"] == []
+    assert refusal(call, "DeleteLiveAppRecordConfig", **of) == ("ConfigNotFound", 404)
+
+
+def test_recording_to_the_media_library_is_set_read_and_removed(call: Caller, names: tuple[str, str]) -> None:
+    push, play = names
+    add_pair(call, push, play)
+    of = {"DomainName": play, "AppName": "live", "StreamName": "cam"}
+    call("AddLiveRecordVodConfig", **of, VodTranscodeGroupId="VOD_NO_TRANSCODE", CycleDuration=300, OnDemand=2)
+    found = call("DescribeLiveRecordVodConfigs", DomainName=play)
+    (item,) = found["LiveRecordVodConfigs"]["LiveRecordVodConfig"]
+    assert (found["Total"], found["PageNum"], found["PageSize"]) == ("1", 1, 10)
+    told = {**of, "CycleDuration": 300, "OnDemand": 2, "RecordContent": "raw", "AutoCompose": "OFF", "FormatConfig": False}
+    assert told.items() <= item.items()
+    group = "e2d796d3bb5fd8049d32bff62f940711"
+    assert refusal(call, "UpdateLiveRecordVodConfig", **of, VodTranscodeGroupId=group) == ("NotImplemented", 501)
+    call("UpdateLiveRecordVodConfig", **of, VodTranscodeGroupId="VOD_NO_TRANSCODE", CycleDuration=600)
+    (item,) = call("DescribeLiveRecordVodConfigs", DomainName=play)["LiveRecordVodConfigs"]["LiveRecordVodConfig"]
+    assert (item["CycleDuration"], item["OnDemand"]) == (600, 2)
+    call("DeleteLiveRecordVodConfig", **of)
+    assert call("DescribeLiveRecordVodConfigs", DomainName=play)["Total"] == "0"
+
+
+def test_what_was_recorded_is_told_and_clipped(call: Caller, api_server: ApiServer, names: tuple[str, str]) -> None:
+    push, play = names
+    add_pair(call, push, play)
+    start_s = int(time.time()) + 20
+    api_server.do(recorded(api_server.database, play, "live", "cam", start_s=start_s, seconds=60))
+    of = {"DomainName": play, "AppName": "live", "StreamName": "cam"}
+    span = {"StartTime": format_time(start_s - 10), "EndTime": format_time(start_s + 100)}
+    (content,) = call("DescribeLiveStreamRecordContent", **of, **span)["RecordContentInfoList"]["RecordContentInfo"]
+    assert (content["StartTime"], content["EndTime"]) == (format_time(start_s), format_time(start_s + 60))
+    assert (content["Duration"], content["OssBucket"]) == (60.0, "shapes")
+    bucket = play.removesuffix(".test")
+    place = {"OssEndpoint": "oss-cn-shanghai.aliyuncs.com", "OssBucket": bucket, "OssObject": "{AppName}/{StreamName}.m3u8"}
+    made = call("CreateLiveStreamRecordIndexFiles", **of, **place, **span)["RecordInfo"]
+    assert (made["Duration"], made["Width"], made["Height"], made["OssObject"]) == (60.0, 320, 180, "live/cam.m3u8")
+    assert made["RecordUrl"] == f"http://{bucket}.oss-cn-shanghai.aliyuncs.com/live/cam.m3u8"
+    one = call("DescribeLiveStreamRecordIndexFile", **of, RecordId=made["RecordId"])["RecordIndexInfo"]
+    assert one == {**made, "Format": "m3u8"}
+    today = {"StartTime": format_time(time.time() - 60), "EndTime": format_time(time.time() + 60)}
+    listed = call("DescribeLiveStreamRecordIndexFiles", **of, **today, Order="desc")
+    assert listed["RecordIndexInfoList"]["RecordIndexInfo"] == [one]
+    assert (listed["TotalNum"], listed["TotalPage"], listed["PageSize"], listed["Order"]) == (1, 1, 10, "desc")
+    gone = call("DeleteLiveStreamRecordIndexFiles", **of, RecordId=[made["RecordId"], "unknown"], RemoveFile="true")
+    assert gone["RecordDeleteInfoList"]["RecordDeleteInfo"] == [
+        {"RecordId": made["RecordId"], "Message": "OK"},
+        {"RecordId": "unknown", "Message": "FileNotFound"},
+    ]
+    missing = {**of, "StreamName": "other"}
+    assert refusal(call, "CreateLiveStreamRecordIndexFiles", **missing, **place, **span) == ("InvalidStream.NotFound", 400)
 
 
 def test_dual_streams_are_switched_on_listed_and_steered(call: Caller, api_server: ApiServer, names: tuple[str, str]) -> None:

@@ -235,7 +235,7 @@ def answers(api_server: ApiServer) -> dict[str, tuple[dict[str, Any], ElementTre
             taken_ms = int(now_s + second) * 1000
             api_server.do(pictures.take(api_server.database, PLAY, taken_ms, sequence="{Sequence}.jpg"))
 
-        api_server.do(recorded(api_server.database, PLAY, "live", "cam", start_s=now_s - 60, seconds=30))
+        api_server.do(recorded(api_server.database, PLAY, "live", "cam", start_s=now_s + 5, seconds=30))
         api_server.services.recording._centers = Center()  # type: ignore[assignment]
 
         made = msgspec.structs.replace(item, stream="cam_own", source="cam", template="own", upstream=0)

@@ -150,9 +150,9 @@ def test_a_pushed_stream_is_recorded_told_of_and_a_clip_of_it_plays(
     }
     assert [item["event"] for item in told(customer, "show", "event")][:2] == ["record_started", "record_paused"]
     records = pair.api.call("DescribeLiveRecordNotifyRecords", **of, **span, page_number=1, page_size=10)["CallbackList"]
-    assert {(item["NotifyType"], item["NotifyResult"]) for item in records} >= {
-        ("file_created", "success"),
-        ("record_started", "success"),
+    assert {(item["NotifyType"], item["NotifyResult"], item["StorageType"]) for item in records} >= {
+        ("file_created", "success", "oss"),
+        ("record_started", "success", "oss"),
     }
 
 

@@ -131,7 +131,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
 
     on_demand: 0 always, 1 asks the customer's server, 2 by an argument of the push, 7 by hand. delay_s: a publisher who is back
     so soon goes on with the same file. start_s, end_s: unix seconds, 0 for no bound. formats are of the source,
-    rendition_formats of the templates in `renditions`.
+    rendition_formats of the templates in `renditions`. storage: `vod` if the bucket is the media library's.
     """
 
     app: str
@@ -145,6 +145,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     formats: tuple[RecordFormat, ...] = ()
     rendition_formats: tuple[RecordFormat, ...] = ()
     renditions: tuple[str, ...] = ()
+    storage: Literal["oss", "vod"] = "oss"
 
 
 class Snapshots(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -293,6 +293,7 @@ class RecordingDepartment:
                     app=stream.app,
                     stream=f"{stream.stream}_{template}" if template else stream.stream,
                     formats=tuple(formats),
+                    storage=record.storage,
                     since_s=self._now_s() if trigger == orders.BY_HAND else max(stream.published_at, record.start_s),
                 )
                 row.spec = msgspec.json.encode(spec).decode()

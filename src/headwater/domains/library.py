@@ -250,6 +250,7 @@ async def records(session: AsyncSession, names: Sequence[str]) -> list[tuple[str
             formats=formats if item.source else (),
             rendition_formats=formats if item.renditions else (),
             renditions=item.renditions,
+            storage="vod",
         )
         found.append((item.domain, record))
     return found

@@ -26,7 +26,7 @@ from headwater.domains.object_names import fill, problem
 from headwater.domains.rules import parse_time
 from headwater.media.hls import Segment, media_playlist
 from headwater.store.database import Actor, Database
-from headwater.store.models import MediaSlice, Publish, RecordedFile, RecordIndexFile, Recording
+from headwater.store.models import Domain, MediaSlice, Publish, RecordedFile, RecordIndexFile, Recording
 from headwater.store.objects import ObjectError, ObjectStores, check_key
 
 SPAN_MAX_S: Final = 4 * 86_400
@@ -189,7 +189,9 @@ class RecordContentService:
     ) -> list[RecordingRecord]:
         """The newest recordings of a domain; "" matches all. before: only those with a smaller id, for the next page."""
         async with self._database.read() as session:
-            where = [Recording.domain == await owned_main_domain(session, account_id, name), Recording.state != "declined"]
+            domain, since_s = await _owned(session, account_id, name)
+            where = [Recording.domain == domain, Recording.state != "declined"]
+            where.append(or_(Recording.started_s >= since_s, Recording.started_s == 0))
             for column, wanted in ((Recording.app, app), (Recording.stream, stream), (Recording.state, state)):
                 if wanted:
                     where.append(column == wanted)
@@ -236,10 +238,9 @@ class RecordContentService:
     ) -> list[FileRecord]:
         """The newest recorded files of a domain, or of one recording; "" matches all. before: as in `recordings`."""
         async with self._database.read() as session:
-            where: list[ColumnElement[bool]] = [
-                RecordedFile.domain == await owned_main_domain(session, account_id, name),
-                RecordedFile.state != "deleted",
-            ]
+            domain, since_s = await _owned(session, account_id, name)
+            where: list[ColumnElement[bool]] = [RecordedFile.domain == domain, RecordedFile.state != "deleted"]
+            where.append(RecordedFile.start_ms >= int(since_s * 1000))
             columns = ((RecordedFile.app, app), (RecordedFile.stream, stream), (RecordedFile.format, format_))
             where += [column == wanted for column, wanted in columns if wanted]
             if recording is not None:
@@ -291,9 +292,9 @@ class RecordContentService:
         Raises InvalidStartTime.Malformed, InvalidEndTime.Malformed, InvalidEndTime.Mismatch, InvalidTimeSpan.
         """
         start_s, end_s = self._span(start_time, end_time, KEPT_S)
-        start_ms, end_ms = int(start_s * 1000), int(end_s * 1000)
         async with self._database.read() as session:
-            domain = await owned_main_domain(session, account_id, name)
+            domain, since_s = await _owned(session, account_id, name)
+            start_ms, end_ms, since_ms = int(start_s * 1000), int(end_s * 1000), int(since_s * 1000)
             slice_end = MediaSlice.start_ms + MediaSlice.duration_ms
             of_slices = (
                 select(
@@ -304,6 +305,7 @@ class RecordContentService:
                     func.max(slice_end),
                 )
                 .where(_of_stream(MediaSlice, domain, app, stream), MediaSlice.kind == "record")
+                .where(MediaSlice.start_ms >= since_ms)
                 .where(MediaSlice.start_ms >= start_ms - SLICE_MAX_MS, MediaSlice.start_ms < end_ms, slice_end > start_ms)
                 .group_by(MediaSlice.recording, MediaSlice.endpoint, MediaSlice.bucket)
             )
@@ -316,7 +318,7 @@ class RecordContentService:
                     func.max(RecordedFile.end_ms),
                 )
                 .where(_of_stream(RecordedFile, domain, app, stream), RecordedFile.state != "deleted")
-                .where(RecordedFile.start_ms < end_ms, RecordedFile.end_ms > start_ms)
+                .where(RecordedFile.start_ms < end_ms, RecordedFile.end_ms > start_ms, RecordedFile.start_ms >= since_ms)
                 .group_by(RecordedFile.recording, RecordedFile.endpoint, RecordedFile.bucket)
             )
             found: dict[tuple[int | None, str, str], tuple[int, int]] = {}
@@ -362,10 +364,11 @@ class RecordContentService:
         if fault:
             raise error("InvalidOssObject.Malformed", fault)
         async with self._database.read() as session:
-            domain = await owned_main_domain(session, account_id, name)
+            domain, since_s = await _owned(session, account_id, name)
             slices = await _slices(session, domain, app, stream, int(start_s * 1000), int(end_s * 1000), whole_end)
+            slices = [item for item in slices if item.start_ms >= since_s * 1000]
             if not slices:
-                if not await _is_known(session, domain, app, stream):
+                if not await _is_known(session, domain, app, stream, since_s):
                     raise error("InvalidStream.NotFound")
                 raise error("NoRecordContent")
         if len({(item.endpoint, item.bucket) for item in slices}) > 1:
@@ -556,10 +559,18 @@ async def _slices(
     return [row for row in rows if whole_end or row.start_ms + row.duration_ms <= end_ms]
 
 
-async def _is_known(session: AsyncSession, domain: str, app: str, stream: str) -> bool:
+async def _owned(session: AsyncSession, account_id: str, name: str) -> tuple[str, float]:
+    """The name of a main streaming domain, and since when it is the account's: what was recorded before, under a domain of
+    this name that was deleted, is not for whoever adds it again. Raises as `owned_main_domain` does.
+    """
+    domain = await owned_main_domain(session, account_id, name)
+    return domain, (await session.get_one(Domain, domain)).created_s
+
+
+async def _is_known(session: AsyncSession, domain: str, app: str, stream: str, since_s: float) -> bool:
     """Whether this stream was ever published, or recorded, as far as is known."""
-    sliced = select(MediaSlice.id).where(_of_stream(MediaSlice, domain, app, stream)).limit(1)
-    if await session.scalar(sliced) is not None:
+    sliced = select(MediaSlice.id).where(_of_stream(MediaSlice, domain, app, stream))
+    if await session.scalar(sliced.where(MediaSlice.start_ms >= int(since_s * 1000)).limit(1)) is not None:
         return True
     names = {stream, stream.rpartition("_")[0]}
     pushed = select(Publish.id).where(Publish.domain == domain, Publish.app == app, Publish.stream.in_(names)).limit(1)

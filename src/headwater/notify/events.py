@@ -11,6 +11,9 @@ import msgspec
 Family = Literal["stream", "exception", "switch", "record", "snapshot"]
 """Which setting says where an event goes: the first three are an ingest domain's, the others a streaming domain's."""
 
+Storage = Literal["oss", "vod"]
+"""Where a recording goes: to a bucket, or to the media library. It is told in no callback, but by the list of callbacks."""
+
 RecordEvent = Literal["record_started", "record_paused", "record_resumed", "record_error"]
 """What a RecordStatus tells."""
 
@@ -155,6 +158,7 @@ class RecordStatus(msgspec.Struct, frozen=True, kw_only=True):
     app: str
     stream: str
     session: str = ""
+    storage: Storage = "oss"
 
     @property
     def family(self) -> Family:
@@ -178,6 +182,7 @@ class FileCreated(msgspec.Struct, frozen=True, kw_only=True):
     stop_s: float
     push_args: dict[str, str] = {}
     session: str = ""
+    storage: Storage = "oss"
 
     @property
     def family(self) -> Family:

@@ -40,6 +40,7 @@ async def enqueue(session: AsyncSession, event: Event, now_s: float) -> bool:
             method=method,
             url=url,
             body=body,
+            storage=event.storage if isinstance(event, RecordStatus | FileCreated) else "",
             signer=signer_of(event, url),
             key=key,
             state="dead" if crowded else "queued",

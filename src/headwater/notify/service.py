@@ -23,7 +23,7 @@ from headwater.domains.owned import owned_domain
 from headwater.domains.streams import Page
 from headwater.domains.tables import ROWS_AT_ONCE, chunks
 from headwater.notify.client import Answer, CallFailed, Client
-from headwater.notify.events import Family, signature
+from headwater.notify.events import Family, Storage, signature
 from headwater.observe.families import Family as MetricFamily
 from headwater.observe.families import Sample
 from headwater.settings import Notify
@@ -66,6 +66,7 @@ class CallbackRecord(msgspec.Struct, frozen=True):
     method: str
     url: str
     body: str
+    storage: str
     state: Literal["queued", "sent", "dead"]
     tries: int
     created_s: float
@@ -244,6 +245,7 @@ class CallbackService:
         app: str = "",
         stream: str = "",
         status: Status | None = None,
+        storage: Storage | None = None,
         page_number: int = 1,
         page_size: int = 100,
     ) -> CallbackPage:
@@ -268,6 +270,8 @@ class CallbackService:
             where.append(Callback.stream == stream)
         if status is not None:
             where.append(Callback.state == "sent" if status == "success" else Callback.state != "sent")
+        if storage is not None:
+            where.append(Callback.storage == storage)
         return await self._page(where, page_number, page_size)
 
     async def dead(self, *, domain: str = "", page_number: int = 1, page_size: int = 100) -> CallbackPage:

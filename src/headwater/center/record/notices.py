@@ -57,21 +57,23 @@ class CustomerNotices:
 
     async def status(self, session: AsyncSession, spec: RecordSpec, event: RecordEvent) -> None:
         """Queue it, if the domain wants to know of states."""
-        told = RecordStatus(type=event, domain=spec.domain, app=spec.app, stream=spec.stream)
+        told = RecordStatus(type=event, domain=spec.domain, app=spec.app, stream=spec.stream, storage=spec.storage)
         await enqueue(session, told, self._now_s())
 
     async def file(self, session: AsyncSession, recording: Recording, file: RecordedFile) -> None:
         """Queue it."""
+        spec = msgspec.json.decode(recording.spec, type=RecordSpec)
         told = FileCreated(
             domain=file.domain,
             app=file.app,
-            stream=msgspec.json.decode(recording.spec, type=RecordSpec).stream,
+            stream=spec.stream,
             uri=file.key,
             duration_s=file.duration_ms / 1000,
             start_s=file.start_ms // 1000,
             stop_s=file.end_ms // 1000,
             push_args=msgspec.json.decode(recording.push_args, type=dict[str, str]),
             session=recording.session,
+            storage=spec.storage,
         )
         await enqueue(session, told, self._now_s())
 

@@ -6,6 +6,8 @@ and files begin, and which of these are complete; so a recording whose process h
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from headwater.access.plan import RecordFormat
@@ -43,6 +45,7 @@ class RecordSpec(msgspec.Struct, frozen=True):
     app: str
     stream: str
     formats: tuple[RecordFormat, ...]
+    storage: Literal["oss", "vod"] = "oss"
     since_s: float = 0.0
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from headwater.domains.errors import error
 from headwater.domains.rules import format_time
-from headwater.notify.events import Family
+from headwater.notify.events import Family, Storage
 from headwater.notify.service import CallbackPage, CallbackRecord, Status
 from headwater.openapi.registry import Call, Fields, operation
 from headwater.openapi.schema import PageNumber, Request, read_time
@@ -185,14 +185,15 @@ class DescribeLiveRecordNotifyRecords(Request):
     app_name: str = ""
     stream_name: str = ""
     status: Status | None = None
-    storage_type: str = ""
+    storage_type: Literal["oss", "vod", "all"] = "all"
 
 
 @operation(DescribeLiveRecordNotifyRecords)
 async def describe_live_record_notify_records(call: Call, request: DescribeLiveRecordNotifyRecords) -> Fields:
-    page = await _records(call, request, ("record",))
+    storage = None if request.storage_type == "all" else request.storage_type
+    page = await _records(call, request, ("record",), storage)
     return {
-        "CallbackList": [{**_record(item), "StorageType": request.storage_type} for item in page.items],
+        "CallbackList": [{**_record(item), "StorageType": item.storage} for item in page.items],
         "Code": 200,
         "Msg": "OK",
         **_paging(request.page_number, request.page_size, page.total),
@@ -327,6 +328,7 @@ async def _records(
     call: Call,
     request: DescribeLiveStreamsNotifyRecords | DescribeLiveRecordNotifyRecords,
     families: tuple[Family, ...],
+    storage: Storage | None = None,
 ) -> CallbackPage:
     return await call.services.callbacks.records(
         call.account,
@@ -337,6 +339,7 @@ async def _records(
         app=request.app_name,
         stream=request.stream_name,
         status=request.status,
+        storage=storage,
         page_number=request.page_number,
         page_size=request.page_size,
     )

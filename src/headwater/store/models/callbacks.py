@@ -64,6 +64,7 @@ class Callback(Base):
 
     family: `stream`, `exception`, `switch`, `record` or `snapshot`; type: the event's name. domain: the one that has the
     configuration. lane: callbacks of one lane go out one after the other. method, url, body: the request, body "" for GET.
+    storage: where a recording goes, `oss` or `vod`; "" for what is no recording's.
     signer, key: what the signature is made of (reference media-plane 5.3), key "" for none.
     state: `queued` (next_try_s is when it is due), `sent`, or `dead`: given up after the last try.
     header, response, error: of the last try. done_s: when it was sent or given up.
@@ -88,6 +89,7 @@ class Callback(Base):
     method: Mapped[str]
     url: Mapped[str]
     body: Mapped[str]
+    storage: Mapped[str]
     signer: Mapped[str]
     key: Mapped[str] = mapped_column(Encrypted("callbacks.key"))
     state: Mapped[str]

@@ -35,6 +35,7 @@ def upgrade() -> None:
         sa.Column("type", sa.Text(), nullable=False),
         sa.Column("domain", sa.Text(), nullable=False),
         *(sa.Column(name, sa.Text(), nullable=False) for name in texts),
+        sa.Column("storage", sa.Text(), nullable=False),
         sa.Column("key", sa.LargeBinary(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
