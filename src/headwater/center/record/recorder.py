@@ -137,42 +137,47 @@ class Recorder:
         total = len(held)
         end = total - TAG_HEADER_BYTES - TAG_TAIL_BYTES
         position = run = 0
+        last_ms = self._last_ms
+        known = False
         while position <= end:
             kind_size, stamp = _unpack_header(held, position)
             following = position + (kind_size & 0xFFFFFF) + 15
             if following > total:
                 break
+            if not known:  # what holds until something changes
+                video_heads, audio_head, raw = self._video_heads, self._audio_head, self._audio_head >> 4 != codecs.SOUND_AAC
+                has_video, zero, zero_ms, moved = VIDEO in self._configs, self._wire, self._base_ms, self._offset_ms != 0
+                cut_at_ms, plain = self._cut_at_ms, self._mapped and not self._waiting and not self._repeats
+                known = True
             kind = kind_size >> 24
             head = held[position + 11]
-            if kind == VIDEO and head in self._video_heads and held[position + 12] == 1:
+            if kind == VIDEO and head in video_heads and held[position + 12] == 1:
                 frame, key = True, head < 0x20
-            elif kind == AUDIO and head == self._audio_head and (held[position + 12] == 1 or head >> 4 != codecs.SOUND_AAC):
-                frame, key = True, VIDEO not in self._configs
+            elif kind == AUDIO and head == audio_head and (raw or held[position + 12] == 1):
+                frame, key = True, not has_video
             else:
+                known = False
                 frame, key = self._look(kind, bytes(held[position + 11 : following - 4]))
-            time_ms = 0
-            if frame:
-                wire = stamp >> 8 | (stamp & 0xFF) << 24
-                if not self._mapped:
-                    self._map(wire)
-                time_ms = self._base_ms + ((wire - self._wire + _HALF & _MASK) - _HALF)
-                frame = key or not self._waiting
-                if kind in self._repeats:
-                    if time_ms <= self._last_ms[kind]:
-                        frame = False
-                    else:
-                        self._repeats.discard(kind)
+            wire = stamp >> 8 | (stamp & 0xFF) << 24
+            if known and plain:
+                time_ms = zero_ms + ((wire - zero + _HALF & _MASK) - _HALF)
+            elif frame:
+                known = False
+                time_ms, frame = self._judge(kind, wire, key=key)
             if not frame:
                 self._write(held, run, position)
                 position = run = following
                 continue
-            if time_ms >= self._cut_at_ms and (key or self._changed or time_ms >= self._force_at_ms):
-                self._write(held, run, position)
-                run = position
-                self._cut(time_ms, wire, key=key)
-            if self._offset_ms:
+            if time_ms >= cut_at_ms or not known:
+                if time_ms >= self._cut_at_ms and (key or self._changed or time_ms >= self._force_at_ms):
+                    self._write(held, run, position)
+                    run = position
+                    self._cut(time_ms, wire, key=key)
+                known = False
+                moved = self._offset_ms != 0
+            if moved:
                 _pack_stamp(held, position + 4, (time_ms & 0xFFFFFF) << 8 | time_ms >> 24 & 0xFF)
-            self._last_ms[kind] = time_ms
+            last_ms[kind] = time_ms
             if time_ms > self.written_ms:
                 self.written_ms = time_ms
             position = following
@@ -180,6 +185,19 @@ class Recorder:
         if position:
             del held[:position]
         return self._ended
+
+    def _judge(self, kind: int, wire: int, *, key: bool) -> tuple[int, bool]:
+        """The time of a frame, and whether it is to be written: it may come before the first key frame, or once more."""
+        if not self._mapped:
+            self._map(wire)
+        time_ms = self._base_ms + ((wire - self._wire + _HALF & _MASK) - _HALF)
+        if self._waiting and not key:
+            return time_ms, False
+        if kind in self._repeats:
+            if time_ms <= self._last_ms[kind]:
+                return time_ms, False
+            self._repeats.discard(kind)
+        return time_ms, True
 
     def _skip_file_header(self) -> bool:
         held = self._held
