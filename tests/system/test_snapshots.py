@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from PIL import Image
 
 from support.api import Api, Pair, make_pair, utc
+from support.callback_server import CallbackServer
 from support.encoders import SIZE, TagPush, ffmpeg_push
 from support.flv import FlvTag
 from support.server import Server
@@ -46,7 +49,17 @@ def taken(pair: Pair, stream: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_pushed_stream_is_pictured_listed_and_its_picture_deleted(center: Server, pair: Pair) -> None:
+@pytest.fixture
+def customer() -> Iterator[CallbackServer]:
+    with CallbackServer() as server:
+        yield server
+
+
+def test_a_pushed_stream_is_pictured_told_listed_and_its_picture_deleted(
+    center: Server, pair: Pair, customer: CallbackServer
+) -> None:
+    key = "abcdef0123456789"
+    pair.api.call("SetSnapshotCallbackAuth", domain_name=pair.streaming, callback_req_auth="yes", callback_auth_key=key)
     pair.api.call(
         "AddLiveAppSnapshotConfig",
         domain_name=pair.streaming,
@@ -54,6 +67,7 @@ def test_a_pushed_stream_is_pictured_listed_and_its_picture_deleted(center: Serv
         time_interval=5,
         overwrite_oss_object="{AppName}/{StreamName}.jpg",
         sequence_oss_object="snapshot/{AppName}/{StreamName}/{Sequence}.jpg",
+        callback=customer.url("/taken"),
         **OSS,
     )
     folder = center.data_dir / "objects" / "pictures"
@@ -66,6 +80,12 @@ def test_a_pushed_stream_is_pictured_listed_and_its_picture_deleted(center: Serv
         ]
         assert size((folder / "live/show.jpg").read_bytes()) == SIZE
         until(lambda: (folder / "snapshot/live/show/2.jpg").exists(), "five seconds later there is another one", 15)
+        told = customer.wait("/taken", 2)
+    assert [{**call.json, "StreamName": None} for call in told[:2]] == [
+        {**item, "DomainName": pair.streaming, "AppName": "live", "StreamName": None} for item in found[:2]
+    ]
+    signed = f"127.0.0.1|{told[0].headers['ali-live-timestamp']}|{key}"
+    assert told[0].headers["ali-live-signature"] == hashlib.md5(signed.encode()).hexdigest()
     first = found[1]
     done = pair.api.call(
         "DeleteSnapshotFiles",
