@@ -23,7 +23,7 @@ import imageio_ffmpeg
 from benchmarks.ladder import clip
 from benchmarks.servers import Headwater
 from headwater.media import flv
-from headwater.media.codecs import CODED_FRAMES, split_video
+from headwater.media.codecs import CODED_FRAMES, SEQUENCE_START, parse_video_config, split_video
 from headwater.media.tag import VIDEO
 
 DELAYED, CROWDED = "lld-ll", "lhd"
@@ -69,8 +69,12 @@ class Center(Headwater):
             process.wait()
 
 
-def arrivals(server: Center, app: str, stream: str, seconds: float, found: dict[int, float]) -> None:
-    """When each picture of a stream arrives at a viewer of HTTP-FLV, by the time at which it is shown."""
+class RefusedError(Exception):
+    """The center had no cores for the rendition, so its viewer was given the source."""
+
+
+def arrivals(server: Center, app: str, stream: str, seconds: float, found: dict[int, float], heights: list[int]) -> None:
+    """When each picture of a stream arrives at a viewer of HTTP-FLV, by the time at which it is shown; and its height."""
     connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=30)
     connection.request("GET", f"/{app}/{stream}.flv?vhost={server.streaming}")
     answer = connection.getresponse()
@@ -79,27 +83,32 @@ def arrivals(server: Center, app: str, stream: str, seconds: float, found: dict[
         now = time.monotonic()
         for tag in reader.feed(data):
             packet = split_video(tag.payload) if tag.kind == VIDEO else None
+            if packet is not None and packet.packet_type == SEQUENCE_START and (config := parse_video_config(tag.payload)):
+                heights.append(config.height)
             if packet is not None and packet.packet_type == CODED_FRAMES:
                 found.setdefault(tag.timestamp_ms + packet.composition_ms, now)
     connection.close()
 
 
 def delay(server: Center, source: Path, seconds: float) -> list[float]:
-    """By how many ms each picture of the rendition arrives after the source's."""
+    """By how many ms each picture of the rendition arrives after the source's. Raises RefusedError."""
     server.add(DELAYED, "delay")
     with server.publishing("delay", "cam", source):
         time.sleep(SETTLE_S)
         first: dict[int, float] = {}
         second: dict[int, float] = {}
+        heights: tuple[list[int], list[int]] = ([], [])
         readers = [
-            threading.Thread(target=arrivals, args=(server, "delay", stream, seconds, found))
-            for stream, found in (("cam", first), (f"cam_{DELAYED}", second))
+            threading.Thread(target=arrivals, args=(server, "delay", stream, seconds, found, seen))
+            for stream, found, seen in (("cam", first, heights[0]), (f"cam_{DELAYED}", second, heights[1]))
         ]
         begun = time.monotonic()
         for reader in readers:
             reader.start()
         for reader in readers:
             reader.join()
+    if heights[0] == heights[1]:
+        raise RefusedError("no cores were free for the rendition: leave the machine alone meanwhile")
     live = begun + 2.0  # before that comes what was there already
     return [(second[shown] - at) * 1000 for shown, at in first.items() if at > live and shown in second]
 
