@@ -29,6 +29,10 @@ from headwater.supervisor import Supervisor
 PUSH_DOMAIN, PLAY_DOMAIN = "push.demo.localhost", "play.demo.localhost"
 REGION = "ap-southeast-1"
 APP, STREAM, OWN_STREAM = "live", "demo", "obs"
+TEMPLATE = "180p"
+"""A transcoding template of the demo's own: half as wide and as high as the test picture."""
+BUCKET = {"OssEndpoint": "local", "OssBucket": "demo"}
+"""Where recordings and snapshots go: a folder in the demo's own."""
 
 VALIDITY_S = 86_400
 """The demo's URLs hold for a day: long enough to be tried at leisure."""
@@ -43,7 +47,7 @@ SOURCE_DRAIN_S = 1.0
 
 PORTS_TRIED = 100
 
-_THERE_ALREADY = ("DomainAlreadyExist", "PushDomainAlreadyMapped")
+_THERE_ALREADY = ("DomainAlreadyExist", "PushDomainAlreadyMapped", "ConfigAlreadyExists")
 """Codes of the service that tell, on an earlier demo's data, that a step was done then."""
 
 
@@ -87,9 +91,14 @@ async def _on_air(platform: Platform, console: Console, *, check: bool, json: bo
     account_id, key_id, secret = await _account(platform)
     async with ApiClient(_address(settings.listen.api), key_id, secret) as client:
         await _add_domains(client)
-        picture, own = [await _urls(services, account_id, settings, stream) for stream in (STREAM, OWN_STREAM)]
+        names = (STREAM, OWN_STREAM, f"{STREAM}_{TEMPLATE}")
+        picture, own, small = [await _urls(services, account_id, settings, stream) for stream in names]
+        play = picture.play
+        if settings.center.enabled:
+            await _add_templates(client)
+            play = play | {f"{name} {TEMPLATE}": small.play[name] for name in ("http-flv", "hls") if name in small.play}
         shown = Shown(
-            play=picture.play,
+            play=play,
             player=_player(picture, settings),
             push=own.push,
             obs_server=own.obs_server,
@@ -106,8 +115,8 @@ async def _on_air(platform: Platform, console: Console, *, check: bool, json: bo
             if not json:
                 _print(shown, console)
             if check:
-                console.print(f"\nPlaying {len(picture.play)} URLs …")
-                shown = msgspec.structs.replace(shown, check=await _check(picture.play))
+                console.print(f"\nPlaying {len(play)} URLs …")
+                shown = msgspec.structs.replace(shown, check=await _check(play))
                 _print_outcomes(shown.check or [], console)
             if json:
                 print(msgspec.json.encode(shown).decode(), flush=True)
@@ -133,7 +142,8 @@ def _settings(overrides: list[tuple[str, str]], folder: str, console: Console) -
                 console.print(f"Port {usual[1]} ({field.name}) is taken, using {port}.", style="yellow")
             listen.append((f"listen.{field.name}", f"127.0.0.1:{port}"))
     quiet = [] if f"{ENV_PREFIX}LOG__LEVEL" in os.environ else [("log.level", "warning")]
-    return load(None, overrides=[*quiet, *listen, *overrides, ("data_dir", folder)])
+    cores = ("center.transcode_cores", "1")  # the small rendition may begin however busy the machine is
+    return load(None, overrides=[*quiet, cores, *listen, *overrides, ("data_dir", folder)])
 
 
 def _free_port(name: str, usual: int, held: contextlib.ExitStack) -> int:
@@ -190,6 +200,25 @@ async def _add_domains(client: ApiClient) -> None:
         functions = msgspec.json.encode([function]).decode()
         await client.call("BatchSetLiveDomainConfigs", DomainNames=name, Functions=functions)
     await client.call("AddLiveDomainMapping", PushDomain=PUSH_DOMAIN, PullDomain=PLAY_DOMAIN, accept=_THERE_ALREADY)
+
+
+async def _add_templates(client: ApiClient) -> None:
+    """Let the live center work: a rendition for whoever asks for it, a recording, and pictures."""
+    app = {"DomainName": PLAY_DOMAIN, "AppName": APP}
+    small = {"TemplateType": "h264", "Width": "320", "Height": "180", "FPS": "25", "VideoBitrate": "200", "Lazy": "yes"}
+    await client.call(
+        "AddCustomLiveStreamTranscode", Domain=PLAY_DOMAIN, App=APP, Template=TEMPLATE, **small, accept=_THERE_ALREADY
+    )
+    recording = {
+        "RecordFormat.1.Format": "m3u8",
+        "RecordFormat.1.CycleDuration": "300",
+        "RecordFormat.1.SliceDuration": "5",
+        "RecordFormat.1.OssObjectPrefix": "record/{AppName}/{StreamName}/{Sequence}_{StartTime}_{EndTime}",
+        "RecordFormat.1.SliceOssObjectPrefix": "record/{AppName}/{StreamName}/{UnixTimestamp}_{Sequence}",
+    }
+    await client.call("AddLiveAppRecordConfig", **app, **BUCKET, **recording, accept=_THERE_ALREADY)
+    pictures = {"TimeInterval": "5", "SequenceOssObject": "snapshot/{AppName}/{StreamName}/{UnixTimestamp}.jpg"}
+    await client.call("AddLiveAppSnapshotConfig", **app, **BUCKET, **pictures, accept=_THERE_ALREADY)
 
 
 async def _urls(services: Services, account_id: str, settings: Settings, stream: str) -> StreamUrls:
