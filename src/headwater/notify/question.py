@@ -27,7 +27,7 @@ class OnDemandAnswer(msgspec.Struct, frozen=True):
 class _Wire(msgspec.Struct, frozen=True, rename="pascal"):
     need_record: bool
     api_version: str = "1.0"
-    interval: dict[str, Interval] = {}
+    interval: dict[str, Interval] | None = None
     format: list[str] | None = None
 
 
@@ -48,6 +48,6 @@ def read_answer(body: bytes) -> OnDemandAnswer:
         wire = msgspec.json.decode(body, type=_Wire)
     except (msgspec.DecodeError, ValueError, RecursionError) as fault:
         raise CallFailed(f"the answer cannot be read: {fault}") from None
-    intervals = {name.lower(): seconds for name, seconds in wire.interval.items() if name.lower() in FORMATS}
+    intervals = {name.lower(): seconds for name, seconds in (wire.interval or {}).items() if name.lower() in FORMATS}
     formats = None if wire.format is None else tuple(name.lower() for name in wire.format if name.lower() in FORMATS)
     return OnDemandAnswer(wire.need_record, intervals, formats)
