@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
-from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -20,12 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from headwater.access.names import is_name
 from headwater.access.plan import ANY, Snapshots
 from headwater.cluster.centers import CenterError, CenterRefusal, Centers
-from headwater.domains import bindings
+from headwater.domains.bindings import main_domain, owned_main_domain
 from headwater.domains.buckets import Buckets
 from headwater.domains.errors import error, invalid, missing
 from headwater.domains.object_names import fill, problem
-from headwater.domains.owned import owned_domain
 from headwater.domains.rules import domain_name, format_time
+from headwater.notify.configs import URL_MAX, is_url
 from headwater.notify.events import SnapshotTaken
 from headwater.notify.queue import enqueue
 from headwater.store.database import Actor, Database
@@ -45,8 +44,6 @@ NUMBERS: Final = ("UnixTimestamp", "Sequence")
 """Of these the name of a numbered picture needs at least one."""
 SUFFIXES: Final = (".jpg", ".jpeg")
 """Only JPEG is made, and nothing should pretend to be something else."""
-CALLBACK_CHARACTERS_MAX: Final = 500
-"""As for the other URLs of callbacks (reference media-plane 4)."""
 SPAN_MAX_S: Final = 86_400
 """The longest span of one question."""
 KEPT_S: Final = 365 * 86_400
@@ -161,11 +158,11 @@ class SnapshotService:
         _check(interval_s, overwrite, sequence, callback)
         now_s = self._clock()
         async with self._database.read() as session:
-            domain = await _main_domain(session, account_id, name)
+            domain = await owned_main_domain(session, account_id, name)
         endpoint = await self._buckets.check(endpoint, bucket)
         async with self._database.change(account_id, actor, "AddLiveAppSnapshotConfig", f"{domain}/{app}", now_s) as change:
             session = change.session
-            domain = await _main_domain(session, account_id, name)
+            domain = await owned_main_domain(session, account_id, name)
             if await session.get(SnapshotTemplate, (domain, app)) is not None:
                 raise error("ConfigAlreadyExists")
             count = select(func.count()).select_from(SnapshotTemplate).where(SnapshotTemplate.domain == domain)
@@ -207,7 +204,7 @@ class SnapshotService:
         """
         now_s = self._clock()
         async with self._database.read() as session:
-            domain = await _main_domain(session, account_id, name)
+            domain = await owned_main_domain(session, account_id, name)
             known = await session.get(SnapshotTemplate, (domain, app))
             if known is None:
                 raise error("ConfigNotFound", "The app has no snapshot template.")
@@ -225,7 +222,7 @@ class SnapshotService:
         if endpoint is not None or bucket is not None:
             after = msgspec.structs.replace(after, endpoint=await self._buckets.check(after.endpoint, after.bucket))
         async with self._database.change(account_id, actor, "UpdateLiveAppSnapshotConfig", f"{domain}/{app}", now_s) as change:
-            await _main_domain(change.session, account_id, name)
+            await owned_main_domain(change.session, account_id, name)
             row = await change.session.get(SnapshotTemplate, (domain, app))
             if row is None or _template(row) != before:  # somebody else was faster
                 raise error("ServiceBusy")
@@ -243,7 +240,7 @@ class SnapshotService:
         async with self._database.change(
             account_id, actor, "DeleteLiveAppSnapshotConfig", f"{name.lower()}/{app}", self._clock()
         ) as change:
-            domain = await _main_domain(change.session, account_id, name)
+            domain = await owned_main_domain(change.session, account_id, name)
             row = await change.session.get(SnapshotTemplate, (domain, app))
             if row is None:
                 raise error("ConfigNotFound", "The app has no snapshot template.")
@@ -263,7 +260,7 @@ class SnapshotService:
     ) -> TemplatePage:
         """The templates of a domain by app, only that of one app if it is named (DescribeLiveSnapshotConfig)."""
         async with self._database.read() as session:
-            domain = await _main_domain(session, account_id, name)
+            domain = await owned_main_domain(session, account_id, name)
             where = [SnapshotTemplate.domain == domain, *([SnapshotTemplate.app == app] if app else [])]
             total = await session.scalar(select(func.count()).select_from(SnapshotTemplate).where(*where)) or 0
             by_app = SnapshotTemplate.app.desc() if order == "desc" else SnapshotTemplate.app
@@ -297,7 +294,7 @@ class SnapshotService:
         if end_s - start_s > SPAN_MAX_S:
             raise error("InvalidTimeSpan")
         async with self._database.read() as session:
-            domain = await _main_domain(session, account_id, name)
+            domain = await owned_main_domain(session, account_id, name)
             found = (
                 select(Snapshot)
                 .where(*_of_stream(domain, app, stream), Snapshot.state == "stored")
@@ -322,7 +319,7 @@ class SnapshotService:
     async def strip(self, account_id: str, name: str, app: str, stream: str, *, count: int = 12) -> list[Taken]:
         """The newest pictures of a stream, oldest first: the numbered ones, or else the one that is always overwritten."""
         async with self._database.read() as session:
-            domain = await _main_domain(session, account_id, name)
+            domain = await owned_main_domain(session, account_id, name)
             newest = (
                 select(Snapshot)
                 .where(*_of_stream(domain, app, stream), Snapshot.state == "stored")
@@ -336,7 +333,7 @@ class SnapshotService:
     async def picture(self, account_id: str, name: str, app: str, stream: str, created_ms: int) -> bytes:
         """The JPEG of a picture that was taken then. Raises InvalidSnapshot.NotFound, Snapshot.NotReadable."""
         async with self._database.read() as session:
-            domain = await _main_domain(session, account_id, name)
+            domain = await owned_main_domain(session, account_id, name)
             of_time = (*_of_stream(domain, app, stream), Snapshot.created_ms == created_ms, Snapshot.state == "stored")
             row = await session.scalar(select(Snapshot).where(*of_time).order_by(Snapshot.is_overlay).limit(1))
         if row is None:
@@ -362,7 +359,7 @@ class SnapshotService:
                 raise error("InvalidDomain.NotFound")
             if domain.type != "liveVideo":
                 raise error("IllegalOperation")
-            main = await bindings.main_domain(session, domain.name)
+            main = await main_domain(session, domain.name)
         try:
             return await self._centers.fetch("POST", "/snapshot/now", {"domain": main, "app": app, "stream": stream})
         except CenterRefusal as fault:
@@ -391,7 +388,7 @@ class SnapshotService:
         if not 1 <= len(times) <= DELETED_AT_ONCE:
             raise invalid("CreateTimestampList")
         async with self._database.read() as session:
-            domain = await _main_domain(session, account_id, name)
+            domain = await owned_main_domain(session, account_id, name)
             chosen = select(Snapshot).where(*_of_stream(domain, app, stream), Snapshot.created_ms.in_(times))
             rows = list(await session.scalars(chosen))
         problems = dict.fromkeys(times, "FileNotFound") | {row.created_ms: "" for row in rows}
@@ -404,7 +401,7 @@ class SnapshotService:
         gone = [row for row in rows if not problems[row.created_ms]]
         object_ = f"{domain}/{app}/{stream}"
         async with self._database.change(account_id, actor, "DeleteSnapshotFiles", object_, self._clock()) as change:
-            await _main_domain(change.session, account_id, name)
+            await owned_main_domain(change.session, account_id, name)
             change.before = {"objects": [row.object for row in gone], "files": files}
             await change.session.execute(delete(Snapshot).where(Snapshot.id.in_([row.id for row in gone])))
             paths = await drop_uploads(change.session, [row.id for row in gone])
@@ -557,14 +554,6 @@ async def plan_part(session: AsyncSession, names: Sequence[str]) -> dict[str, di
     return {name: {"snapshots": tuple(templates)} for name, templates in found.items()}
 
 
-async def _main_domain(session: AsyncSession, account_id: str, name: str) -> str:
-    domain = await owned_domain(session, account_id, name)
-    if domain.type != "liveVideo":
-        raise error("IllegalOperation")
-    await bindings.check_main(session, domain.name)
-    return domain.name
-
-
 def _check_app(app: str) -> None:
     if app != ANY and not is_name(app):
         raise invalid("AppName")
@@ -579,10 +568,8 @@ def _check(interval_s: int, overwrite: str, sequence: str, callback: str) -> Non
         raise error("InvalidSequenceOssObject.Malformed", wrong)
     if not overwrite and not sequence:
         raise missing("OverwriteOssObject", "Without it, SequenceOssObject is.")
-    if callback and not _is_url(callback):
-        raise error(
-            "InvalidCallback.Malformed", f"It must be an HTTP or HTTPS URL of at most {CALLBACK_CHARACTERS_MAX} characters."
-        )
+    if callback and not is_url(callback):
+        raise error("InvalidCallback.Malformed", f"It must be an HTTP or HTTPS URL of at most {URL_MAX} characters.")
 
 
 def _wrong_name(template: str, variables: Sequence[str], one_of: Sequence[str] = ()) -> str:
@@ -590,16 +577,6 @@ def _wrong_name(template: str, variables: Sequence[str], one_of: Sequence[str] =
     if not wrong and not template.lower().endswith(SUFFIXES):
         wrong = "It must end in .jpg, for JPEG is what it will be."
     return wrong
-
-
-def _is_url(text: str) -> bool:
-    """Whether this can be the URL of a callback; that it is no address of a private network is seen when it is called."""
-    try:
-        parts = urlsplit(text)
-        named = parts.scheme.lower() in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-    return named and len(text) <= CALLBACK_CHARACTERS_MAX and text.isascii() and text.isprintable() and " " not in text
 
 
 def _template(row: SnapshotTemplate) -> Template:
