@@ -264,6 +264,7 @@ async def test_nothing_is_lost_when_job_and_center_die(world: World) -> None:
     await camera.end()
     await wait(lambda: world.center.hosts.jobs == {}, "the stream has ended")
     await wait(lambda: world.notices.told[-1] == "record_paused", "recording waits")
+    assert world.notices.told == ["record_started", "record_paused"]  # no customer has noticed anything
     world.clock.now_s += 181
     await wait(lambda: world.stored(2), "the files are stored")
     for file in await world.files():

@@ -63,6 +63,9 @@ FINISHERS = 2
 FINISH_AGAIN_S, FINISH_AGAIN_MAX_S = 5.0, 600.0
 """Pauses before a recording is finished that could not be: the disk is full, say. They grow; nothing is given up."""
 
+FAILURES_TOLD = 2
+"""Customers are told of a job that fails so often in a row: one that dies once costs them nothing."""
+
 STOPPED_KEPT_S = 7 * 86_400
 """That a stream's recording was stopped by hand, or declined, is remembered for so long; pushes seldom last longer."""
 
@@ -93,7 +96,10 @@ class Refused(Exception):
 
 
 class _Open:
-    """A recording that is not closed. wanted: its job runs, or will soon. told: whether record_started or ..._resumed was."""
+    """A recording that is not closed. wanted: its job runs, or will soon.
+
+    telling: its customer takes it for running. failures: of its job in a row.
+    """
 
     def __init__(self, row: Recording) -> None:
         self.id = row.id
@@ -112,6 +118,7 @@ class _Open:
         self.close_soon = False
         self.gone_since_s: float | None = None
         self.error = ""
+        self.failures = 0
 
     @property
     def stream(self) -> StreamId:
@@ -185,6 +192,8 @@ class RecordingDepartment:
                 templates[""] = record.formats
             if record.rendition_formats and record.on_demand != orders.BY_ARGUMENT:
                 templates.update({template: record.rendition_formats for template in record.renditions if template in granted})
+        for known in self._of((stream.domain, stream.app, stream.stream)):
+            known.wanted = False
         jobs = []
         for template, formats in templates.items():
             assert record is not None
@@ -215,13 +224,14 @@ class RecordingDepartment:
             return
         if error:
             await self._replay(recording)
-            if self._center.stream(recording.stream) is not None and recording.wanted:
-                if error != recording.error:
-                    recording.error = error
-                    async with self._center.database.write() as session:
-                        await self._tell(session, recording, "record_error")
-                return
-        await self._pause(recording)
+        if self._center.stream(recording.stream) is None or not recording.wanted:
+            await self._pause(recording)
+        elif error:
+            recording.failures += 1
+            if recording.failures == FAILURES_TOLD:
+                async with self._center.database.write() as session:
+                    await self._tell(session, recording, "record_error")
+        # it goes on with the next job, in this center or, if this one ends, in the one that follows it
 
     async def close(self) -> None:
         """Stop finishing; it goes on with the next start."""
@@ -322,6 +332,10 @@ class RecordingDepartment:
             error="",
         )
 
+    def _of(self, stream: StreamId) -> list[_Open]:
+        """The recordings of a stream and its renditions that run or are paused."""
+        return [recording for key, recording in self._by_key.items() if key[:3] == stream]
+
     def _keep(self, recording: _Open) -> None:
         self._open[recording.id] = recording
         if recording.state != "closing":
@@ -356,6 +370,7 @@ class RecordingDepartment:
                 await self._tell(session, recording, "record_resumed")
             row.state, row.close_at_s, row.session = "live", 0.0, recording.session
         recording.started = recording.telling = True
+        recording.failures = 0
         recording.state, recording.close_at_s, recording.gone_since_s = "live", 0.0, None
 
     async def _pause(self, recording: _Open) -> None:
@@ -591,7 +606,7 @@ class RecordingDepartment:
     async def command(self, command: Command) -> None:
         """Carry out a command for a stream and its renditions. Raises Refused."""
         stream: StreamId = (command.domain, command.app, command.stream)
-        recordings = [each for key, each in self._by_key.items() if key[:3] == stream]
+        recordings = self._of(stream)
         match command.command:
             case "start":
                 await self._start(stream, recordings)
