@@ -11,6 +11,7 @@ import typer
 
 from headwater.certificate_commands import certificate_app
 from headwater.command import Config, DataDir, Json, Sets, fail, overrides, print_json, settings_of, with_database
+from headwater.group_commands import group_app
 from headwater.load.command import load as load_command
 from headwater.operator_commands import callback_app, claim_app, filing_app, quota_app, root_app, ticket_app, token_app
 from headwater.settings import SettingsError
@@ -35,6 +36,7 @@ url_app = typer.Typer(help="Signed and ready-made URLs.", no_args_is_help=True)
 app.add_typer(account_app, name="account")
 app.add_typer(certificate_app, name="certificate")
 app.add_typer(console_app, name="console")
+app.add_typer(group_app, name="group")
 app.add_typer(url_app, name="url")
 for name, operator_app in (
     ("callbacks", callback_app),

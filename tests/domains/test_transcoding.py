@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -85,16 +85,9 @@ async def test_templates_reach_the_plan_at_once_are_changed_and_go(world: World)
 async def test_a_template_of_another_kind_is_not_found_and_foreign_domains_are_not_there(world: World) -> None:
     await world.pair()
     await add(world)
-    for kind, template in (("preset", "lhd"), ("rts", "own")):
-        update = service(world).update(
-            world.account,
-            PLAY,
-            "live",
-            template,
-            kind=kind,
-            parameters=VIDEO,
-            actor=ACTOR,  # type: ignore[arg-type]
-        )
+    others: list[tuple[Literal["preset", "rts"], str]] = [("preset", "lhd"), ("rts", "own")]
+    for kind, template in others:
+        update = service(world).update(world.account, PLAY, "live", template, kind=kind, parameters=VIDEO, actor=ACTOR)
         assert await code(update) == "ConfigNotFound"
     assert await code(service(world).templates(world.stranger, PLAY)) == "InvalidDomain.NotFound"
     assert await code(service(world).templates(world.account, PUSH)) == "IllegalOperation"

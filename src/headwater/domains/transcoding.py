@@ -26,9 +26,10 @@ from headwater.domains import bindings, transcode_parameters
 from headwater.domains.errors import error, invalid
 from headwater.domains.owned import owned_domain
 from headwater.domains.presets import PRESETS, preset
+from headwater.domains.rules import domain_name
 from headwater.domains.transcode_parameters import Parameters, check_name, checked, wrong
 from headwater.store.database import Actor, Database
-from headwater.store.models import BitrateGroup, DomainMapping, MixTemplate, TranscodeTemplate
+from headwater.store.models import BitrateGroup, Domain, DomainMapping, MixTemplate, TranscodeTemplate
 
 if TYPE_CHECKING:  # it imports `plan_part`
     from headwater.domains.plans import PlanPublisher
@@ -294,6 +295,14 @@ class TranscodingService:
             domain = await main_domain(session, account_id, name)
             rows = select(BitrateGroup).where(BitrateGroup.domain == domain).order_by(BitrateGroup.app, BitrateGroup.name)
             return [_group(row) for row in await session.scalars(rows)]
+
+    async def owner(self, name: str) -> str:
+        """The account that has a domain, for operators. Raises InvalidDomainName.Malformed, InvalidDomain.NotFound."""
+        async with self._database.read() as session:
+            domain = await session.get(Domain, domain_name(name, leading_dot=True))
+        if domain is None:
+            raise error("InvalidDomain.NotFound")
+        return domain.account
 
     # What runs now
 

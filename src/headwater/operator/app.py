@@ -58,6 +58,11 @@ class _Callbacks(msgspec.Struct, forbid_unknown_fields=True):
     ids: list[int]
 
 
+class _Group(msgspec.Struct, forbid_unknown_fields=True):
+    children: list[str]
+    align: bool = True
+
+
 class _Call:
     """A request of a token's holder."""
 
@@ -70,6 +75,10 @@ class _Call:
     def name(self) -> str:
         """The domain name in the path."""
         return str(self.request.path_params["name"])
+
+    def path(self, name: str) -> str:
+        """A part of the path."""
+        return str(self.request.path_params[name])
 
     def number(self, name: str, default: int, maximum: int) -> int:
         """A number from 1 on in the query."""
@@ -162,6 +171,25 @@ async def _drop(call: _Call) -> Any:
     return {"dropped": await call.services.callbacks.drop(asked.ids, actor=call.actor)}
 
 
+async def _groups(call: _Call) -> Any:
+    service = call.services.transcoding
+    return {"groups": await service.groups(await service.owner(call.path("domain")), call.path("domain"))}
+
+
+async def _put_group(call: _Call) -> Any:
+    asked = _decoded(await call.body(BODY_MAX_BYTES), _Group)
+    service, domain = call.services.transcoding, call.path("domain")
+    owner, app, group = await service.owner(domain), call.path("app"), call.path("group")
+    return await service.set_group(owner, domain, app, group, asked.children, align=asked.align, actor=call.actor)
+
+
+async def _delete_group(call: _Call) -> Any:
+    service, domain = call.services.transcoding, call.path("domain")
+    owner, app, group = await service.owner(domain), call.path("app"), call.path("group")
+    await service.remove_group(owner, domain, app, group, actor=call.actor)
+    return {}
+
+
 async def _snapshot(call: _Call) -> Response:
     query = call.request.query_params
     names = [query.get(name, "") for name in ("domain", "app", "stream")]
@@ -191,6 +219,9 @@ def create_app(services: Services, clock: Callable[[], float] = time.time) -> St
         route("/callbacks", "GET", "read", _callbacks),
         route("/callbacks/resend", "POST", "write", _resend),
         route("/callbacks/drop", "POST", "write", _drop),
+        route("/bitrate-groups/{domain}", "GET", "read", _groups),
+        route("/bitrate-groups/{domain}/{app}/{group}", "PUT", "write", _put_group),
+        route("/bitrate-groups/{domain}/{app}/{group}", "DELETE", "write", _delete_group),
         route("/snapshot", "GET", "read", _snapshot),
     ]
     return Starlette(routes=routes, exception_handlers={HTTPException: unrouted})
