@@ -20,6 +20,8 @@ from support import pictures
 from support.api_clients import CLIENTS, REGION, Caller, Refusal, tea
 from support.api_server import ApiServer
 from support.record_rows import recorded
+from support.transcoding import picture
+from support.web_server import Page, WebServer
 
 
 @pytest.fixture(params=CLIENTS)
@@ -711,3 +713,46 @@ def test_dual_streams_are_switched_on_listed_and_steered(call: Caller, api_serve
     assert api_server.do(promoted()) == Promote(play, "live", "cam", 2)
     unknown = refusal(call, "SetLiveDomainMultiStreamMaster", **stream, UpstreamSequence="3")
     assert unknown == ("InvalidUpstreamSequence.NotFound", 404)
+
+
+def test_templates_and_watermarks_are_made_shown_and_deleted(
+    call: Caller, api_server: ApiServer, names: tuple[str, str]
+) -> None:
+    push, play = names
+    add_pair(call, push, play)
+    keys = {"Domain": play, "App": "live"}
+    media = {"TemplateType": "h264", "Width": 640, "Height": 360, "FPS": 25, "VideoBitrate": 500}
+    call("AddLiveStreamTranscode", **keys, Template="lhd", Lazy="no")
+    limits = '{"UpLimit": 30, "LowerLimit": 15}'
+    call("AddCustomLiveStreamTranscode", **keys, Template="own", **media, FpsWithSource=limits, Gop="2s", Lazy="yes")
+    call("AddRtsLiveStreamTranscode", **keys, Template="own_rts", **media, DeleteBframes=True, Opus=True)
+    assert refusal(call, "AddLiveStreamTranscode", **keys, Template="lhd") == ("ConfigAlreadyExists", 400)
+    found = call("DescribeLiveStreamTranscodeInfo", DomainTranscodeName=play)["DomainTranscodeList"]["DomainTranscodeInfo"]
+    assert [(item["TranscodeTemplate"], item["IsLazy"]) for item in found] == [("lhd", False), ("own", True), ("own_rts", True)]
+    own, rts = (item["CustomTranscodeParameters"] for item in found[1:])
+    assert (own["Width"], own["Gop"], own["FpsWithSource"]) == (640, "2s", {"UpLimit": 30, "LowerLimit": 15})
+    assert (rts["RtsFlag"], rts["Bframes"], rts["AudioCodec"]) == ("yes", "no", "opus")
+    for template in ("lhd", "own", "own_rts"):
+        call("DeleteLiveStreamTranscode", **keys, Template=template)
+    api_server.services.watermarks._private_pictures = True
+    with WebServer() as web:
+        web.pages["127.0.0.1", "/mark.png"] = Page(picture(64, 32))
+        mark = call(
+            "AddLiveStreamWatermark",
+            Name="mark",
+            Type=0,
+            PictureUrl=f"http://127.0.0.1:{web.port}/mark.png",
+            RefWidth=1280,
+            RefHeight=720,
+            Height=90,
+            XOffset=16.5,
+            YOffset=8.0,
+            OffsetCorner="TopRight",
+            Transparency=255,
+        )["TemplateId"]
+    rule = call("AddLiveStreamWatermarkRule", **keys, Stream="*(a|b)", TemplateId=mark, Name="rule")["RuleId"]
+    (shown,) = call("DescribeLiveStreamWatermarks", KeyWord=mark)["WatermarkList"]["Watermark"]
+    assert (shown["XOffset"], shown["RuleCount"]) == (16.5, 1)
+    assert refusal(call, "DeleteLiveStreamWatermark", TemplateId=mark) == ("Watermark.InUse", 400)
+    call("DeleteLiveStreamWatermarkRule", Domain=play, RuleId=rule)
+    call("DeleteLiveStreamWatermark", TemplateId=mark)
