@@ -95,3 +95,26 @@ async def test_callbacks_are_set_signed_and_removed(placed: Site, ada: Visitor) 
     assert record is not None
     assert snapshot is not None
     assert (record.status, snapshot.notify_url) == (True, "https://b.test/")
+
+
+async def test_renditions_and_groups_are_set_and_removed(placed: Site, ada: Visitor) -> None:
+    path, account = f"/domains/{PLAY}/transcoding", await _account(placed)
+    await ada.post(path, {"what": "presets", "app": "live", "template": ["lld", "lsd"]})
+    custom = {"what": "custom", "app": "live", "template": "mine", "type": "h264", "width": "640", "height": "360", "fps": "25"}
+    await ada.post(path, {**custom, "video_kbps": "500", "trigger": "publish"})
+    templates = await placed.services.transcoding.templates(account, PLAY)
+    assert {(item.template, item.lazy) for item in templates} == {("lld", True), ("lsd", True), ("mine", False)}
+    page = await ada.get(path)
+    assert "640" in page.text
+    await ada.post(path, {"what": "group", "app": "live", "group": "all", "children": "mine source"})
+    assert [item.children for item in await placed.services.transcoding.groups(account, PLAY)] == [("mine", "")]
+    await ada.post(path, {"what": "no-group", "app": "live", "group": "all"})
+    await ada.post(path, {"what": "remove", "app": "live", "template": "mine"})
+    assert len(await placed.services.transcoding.templates(account, PLAY)) == 2
+
+
+async def test_a_wrong_template_is_said_and_what_was_typed_is_kept(ada: Visitor) -> None:
+    form = {"what": "custom", "template": "wide", "type": "h264", "width": "99999", "height": "360", "fps": "25"}
+    page = await ada.post(f"/domains/{PLAY}/transcoding", {**form, "video_kbps": "500"})
+    assert page.status == 400
+    assert "99999" in page.html

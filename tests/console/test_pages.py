@@ -17,6 +17,7 @@ PAGES = [
     "/domains/push.example.test/access",
     "/domains/play.example.test/certificate",
     "/domains/play.example.test/usage",
+    "/domains/play.example.test/transcoding",
     "/domains/play.example.test/recording",
     "/domains/play.example.test/snapshots",
     "/domains/play.example.test/shift",

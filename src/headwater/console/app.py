@@ -33,6 +33,7 @@ from headwater.console.pages import (
     signin,
     streams,
     tickets,
+    transcoding,
     usage,
 )
 from headwater.console.render import STATIC, Pages
@@ -94,6 +95,8 @@ def create_app(services: Services, settings: Settings, clock: Callable[[], float
         *page("/domains/{name}/certificate", certificate.show, post=certificate.change),
         *page("/domains/{name}/usage", usage.show),
         *page("/domains/{name}/delay", domain.delay, post=domain.set_delay),
+        *page("/domains/{name}/transcoding", transcoding.show, post=transcoding.change),
+        *page("/domains/{name}/transcoding/watermarks/{id}", transcoding.picture),
         *page("/domains/{name}/recording", center.recording, post=center.change_recording),
         *page("/domains/{name}/snapshots", center.pictures, post=center.change_pictures),
         *page("/domains/{name}/shift", center.shift, post=center.change_shift),

@@ -35,7 +35,7 @@ async def recording(visit: Visit) -> Response:
 
 async def change_recording(visit: Visit) -> Response:
     """Add or remove one."""
-    return await _change(visit, "recording", _save_recording, _recording)
+    return await change_or_show(visit, "recording", _save_recording, _recording)
 
 
 async def _recording(visit: Visit, problem: str = "", status: int = 200) -> Response:
@@ -101,7 +101,7 @@ async def pictures(visit: Visit) -> Response:
 
 async def change_pictures(visit: Visit) -> Response:
     """Add or remove one."""
-    return await _change(visit, "snapshots", _save_pictures, _pictures)
+    return await change_or_show(visit, "snapshots", _save_pictures, _pictures)
 
 
 async def _pictures(visit: Visit, problem: str = "", status: int = 200) -> Response:
@@ -148,7 +148,7 @@ async def shift(visit: Visit) -> Response:
 
 async def change_shift(visit: Visit) -> Response:
     """Switch one on or off."""
-    return await _change(visit, "shift", _save_shift, _shift)
+    return await change_or_show(visit, "shift", _save_shift, _shift)
 
 
 async def _shift(visit: Visit, problem: str = "", status: int = 200) -> Response:
@@ -202,7 +202,7 @@ async def callbacks(visit: Visit) -> Response:
 
 async def change_callbacks(visit: Visit) -> Response:
     """Set or remove one."""
-    return await _change(visit, "callbacks", _save_callbacks, _callbacks)
+    return await change_or_show(visit, "callbacks", _save_callbacks, _callbacks)
 
 
 async def _callbacks(visit: Visit, problem: str = "", status: int = 200) -> Response:
@@ -260,7 +260,9 @@ async def _save_callbacks(visit: Visit, account: str, domain: DomainRecord, what
     return visit.say("Nothing is told any more.") if what.startswith("no-") else visit.say("The callbacks were saved.")
 
 
-async def _change(visit: Visit, path: str, save: Save, show: Callable[[Visit, str, int], Awaitable[Response]]) -> Response:
+async def change_or_show(
+    visit: Visit, path: str, save: Save, show: Callable[[Visit, str, int], Awaitable[Response]]
+) -> Response:
     """Carry out a form, or show it again with what is wrong."""
     account, domain = await shown_domain(visit)
     try:

@@ -24,6 +24,7 @@ TABS = (
     ("/access", "Access control", BOTH),
     ("/certificate", "Certificate", BOTH),
     ("/delay", "Delay", ("liveVideo",)),
+    ("/transcoding", "Transcoding", ("liveVideo",)),
     ("/recording", "Recording", ("liveVideo",)),
     ("/snapshots", "Snapshots", ("liveVideo",)),
     ("/shift", "Time shift", ("liveVideo",)),
