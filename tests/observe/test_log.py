@@ -169,6 +169,7 @@ def test_levels_below_the_setting_are_silent(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize("name", ["sqlalchemy.engine.Engine", "uvicorn.access", "httpx", "aiosqlite"])
 def test_libraries_that_log_secrets_or_every_call_are_quiet(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("json", "debug", process="main")
+    logging.getLogger(name).propagate = True  # a server that another test ran here may have switched it off
     logging.getLogger(name).info("SELECT secret")
     assert capsys.readouterr().err == ""
     logging.getLogger(name).warning("trouble")

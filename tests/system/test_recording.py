@@ -148,7 +148,8 @@ def test_a_pushed_stream_is_recorded_told_of_and_a_clip_of_it_plays(
         "stop_time": pytest.approx(files[".mp4"]["start_time"] + duration_s(file), abs=2),
         "push_args": {"callback_myid": "1231389741"},
     }
-    assert [item["event"] for item in told(customer, "show", "event")][:2] == ["record_started", "record_paused"]
+    begun = ["record_started", "record_paused"]
+    until(lambda: [item["event"] for item in told(customer, "show", "event")][:2] == begun, "its states are told")
     records = pair.api.call("DescribeLiveRecordNotifyRecords", **of, **span, page_number=1, page_size=10)["CallbackList"]
     assert {(item["NotifyType"], item["NotifyResult"], item["StorageType"]) for item in records} >= {
         ("file_created", "success", "oss"),
