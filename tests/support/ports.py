@@ -13,10 +13,17 @@ FIRST = 10_000
 
 PER_WORKER = 2_000
 
+REFUSED_BY_BROWSERS = frozenset({10_080})
+"""Ports of our range that the fetch standard's list of bad ports holds: no browser opens them."""
+
 _worker = int("".join(filter(str.isdigit, os.environ.get("PYTEST_XDIST_WORKER", ""))) or 0)
 _start = FIRST + (_worker % 10) * PER_WORKER
 # Two test runs at once on one machine begin at different places.
-_candidates = itertools.cycle(_start + (os.getpid() * 37 + offset) % PER_WORKER for offset in range(PER_WORKER))
+_candidates = itertools.cycle(
+    port
+    for offset in range(PER_WORKER)
+    if (port := _start + (os.getpid() * 37 + offset) % PER_WORKER) not in REFUSED_BY_BROWSERS
+)
 
 
 def wait_listening(port: int, timeout_s: float = 10.0) -> None:
