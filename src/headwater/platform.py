@@ -42,6 +42,7 @@ from headwater.cluster.embedded import EmbeddedCluster
 from headwater.cluster.interface import Cluster, Conflict
 from headwater.cluster.metrics import store_families
 from headwater.cluster.nodes import NodeAnnouncer, own_presence
+from headwater.cluster.running import CLUSTER_SOCKET, socket_folder
 from headwater.cluster.server import ClusterServer, serve
 from headwater.dns.config import DNS_PREFIX, DnsConfig
 from headwater.domains import issuance, services
@@ -68,12 +69,6 @@ READY_S = 30.0
 
 POLICIES_PER_S = 10_000
 """What a worker reads of the policies that exist, at least: it listens once it knows all of them. Usual are 100,000."""
-
-SOCKET_PATH_MAX = 90
-"""Unix socket paths end at 107 bytes (unix(7)); room is left for the file names."""
-
-RUN_FOLDER, CLUSTER_SOCKET = "run", "cluster.sock"
-"""Where in data_dir sockets stand, and which of them is that of the cluster's store."""
 
 OWN_FILES = 100
 """Files that a worker has open for itself: listeners, the store, other workers."""
@@ -367,8 +362,8 @@ def _lock(data_dir: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _run_folder(data_dir: Path) -> Iterator[Path]:
     """A private folder for Unix sockets: below the data, or a temporary one if that path is too long for sockets."""
-    folder = data_dir / RUN_FOLDER
-    if len(os.fsencode(folder)) > SOCKET_PATH_MAX:
+    folder = socket_folder(data_dir)
+    if folder is None:
         folder = Path(tempfile.mkdtemp(prefix="headwater-"))
     else:
         shutil.rmtree(folder, ignore_errors=True)  # sockets of a server that was killed
@@ -377,14 +372,6 @@ def _run_folder(data_dir: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def cluster_socket(settings: Settings) -> Path:
-    """Where a server that runs on this data has the cluster's store. Raises PlatformError where that cannot be known."""
-    folder = Path(settings.data_dir).absolute() / RUN_FOLDER
-    if len(os.fsencode(folder)) > SOCKET_PATH_MAX:
-        raise PlatformError(f"data_dir: the path {folder} is too long for sockets, so the server has them elsewhere")
-    return folder / CLUSTER_SOCKET
 
 
 def _bind(name: str, address: tuple[str, int], kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:

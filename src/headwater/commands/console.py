@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from headwater.command import Config, DataDir, Json, Sets, print_json, settings_of, with_database
+from headwater.commands.common import Config, DataDir, Json, Sets, print_json, settings_of, with_database
 
 if TYPE_CHECKING:
     from headwater.domains.accounts import AccountService

@@ -6,21 +6,16 @@ at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headwater.command import Config, DataDir, Json, Sets, print_json, settings_of, with_database
+from headwater.commands.common import Config, DataDir, Json, Sets, print_json, with_services
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from headwater.domains.certificates import HttpsRecord
     from headwater.domains.services import Services
-    from headwater.store.database import Actor, Database
-
-T = TypeVar("T")
+    from headwater.store.database import Actor
 
 YEARS_DAYS = 36_500
 """Longer than any certificate lives: `list` without --days shows all of them."""
@@ -39,7 +34,7 @@ def certificate_list(
     json: Json = False,
 ) -> None:
     """List the domains with HTTPS on, of all accounts, the certificate first that ends first."""
-    found = _run(config, data_dir, sets, lambda services, _: services.certificates.expiring(within_s=days * 86_400.0))
+    found = with_services(config, data_dir, sets, lambda services, _: services.certificates.expiring(within_s=days * 86_400.0))
     if json:
         print_json(found)
         return
@@ -56,7 +51,7 @@ def certificate_show(
     async def look(services: Services, _: Actor) -> HttpsRecord:
         return await services.certificates.https(await services.domains.owner(domain), domain)
 
-    _print(_run(config, data_dir, sets, look), json)
+    _print(with_services(config, data_dir, sets, look), json)
 
 
 @certificate_app.command("issue")
@@ -75,7 +70,7 @@ def certificate_issue(
         await services.certificates.issue(account, domain, challenge, actor=actor)
         return await services.certificates.https(account, domain)
 
-    _print(_run(config, data_dir, sets, order), json)
+    _print(with_services(config, data_dir, sets, order), json)
 
 
 def _print(https: HttpsRecord, json: bool) -> None:
@@ -102,21 +97,3 @@ def _line(https: HttpsRecord) -> str:
     return (
         f"{https.domain}  {state}  {https.certificate.name}  {https.state}  until {format_time(https.certificate.not_after_s)}"
     )
-
-
-def _run(
-    config: Path | None,
-    data_dir: str | None,
-    sets: list[str] | None,
-    use: Callable[[Services, Actor], Coroutine[Any, Any, T]],
-) -> T:
-    settings = settings_of(config, data_dir, sets, process="cli")
-
-    async def work(database: Database) -> T:
-        from headwater.cluster.embedded import EmbeddedCluster
-        from headwater.domains import services
-        from headwater.store.database import Actor
-
-        return await use(services.build(database, EmbeddedCluster(), settings), Actor("command line"))
-
-    return with_database(settings, work)

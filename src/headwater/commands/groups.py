@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headwater.command import Config, DataDir, Json, Sets, print_json, settings_of, with_database
+from headwater.commands.common import Config, DataDir, Json, Sets, print_json, with_services
 
 if TYPE_CHECKING:
-    from headwater.cluster.interface import Cluster
     from headwater.domains.services import Services
-    from headwater.store.database import Actor, Database
-
-T = TypeVar("T")
+    from headwater.store.database import Actor
 
 SOURCE = "source"
 """Stands for the source stream among the children: templates have other names for what they make of it."""
@@ -36,7 +31,7 @@ def group_list(
     async def look(services: Services, _: Actor) -> Any:
         return await services.transcoding.groups(await services.transcoding.owner(domain), domain)
 
-    found = _run(config, data_dir, sets, look)
+    found = with_services(config, data_dir, sets, look)
     if json:
         print_json(found)
         return
@@ -63,7 +58,7 @@ def group_set(
         names = ["" if child == SOURCE else child for child in children]
         return await services.transcoding.set_group(account, domain, app, group, names, align=align, actor=actor)
 
-    record = _run(config, data_dir, sets, change)
+    record = with_services(config, data_dir, sets, change)
     if json:
         print_json(record)
     else:
@@ -85,34 +80,4 @@ def group_remove(
         account = await services.transcoding.owner(domain)
         await services.transcoding.remove_group(account, domain, app, group, actor=actor)
 
-    _run(config, data_dir, sets, change)
-
-
-def _run(
-    config: Path | None,
-    data_dir: str | None,
-    sets: list[str] | None,
-    use: Callable[[Services, Actor], Coroutine[Any, Any, T]],
-) -> T:
-    """Run something with the services. A server that runs is told of changes; one that starts later reads them."""
-    settings = settings_of(config, data_dir, sets, process="cli")
-
-    async def work(database: Database) -> T:
-        from headwater.cluster.client import RemoteCluster
-        from headwater.cluster.embedded import EmbeddedCluster
-        from headwater.cluster.interface import ClusterError
-        from headwater.domains import services
-        from headwater.platform import PlatformError, cluster_socket
-        from headwater.store.database import Actor
-
-        cluster: Cluster
-        try:
-            cluster = await RemoteCluster.connect(str(cluster_socket(settings)))
-        except (OSError, ClusterError, PlatformError):
-            cluster = EmbeddedCluster()
-        try:
-            return await use(services.build(database, cluster, settings), Actor("command line"))
-        finally:
-            await cluster.close()
-
-    return with_database(settings, work)
+    with_services(config, data_dir, sets, change)

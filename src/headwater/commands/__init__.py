@@ -1,0 +1,1 @@
+"""The commands, one module for each subject; cli.py puts them together."""
