@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +41,24 @@ def test_requests_split_anywhere_are_the_same_requests(one: int, other: int) -> 
     first, second = sorted((one, other))
     data, reader = PLAIN * 2, RequestReader()
     parts = [data[:first], data[first:second], data[second:]]
-    assert [request for part in parts if part for request in reader.feed(part)] == read(PLAIN) * 2
+    found = [msgspec.structs.replace(request, alone=b"") for part in parts if part for request in reader.feed(part)]
+    assert found == read(PLAIN * 2)
+
+
+@given(st.integers(1, len(PLAIN) - 1))
+def test_a_request_knows_its_bytes_only_if_they_came_alone(at: int) -> None:
+    reader = RequestReader()
+
+    def alone(data: bytes) -> list[bytes]:
+        return [request.alone for request in reader.feed(data)]
+
+    assert alone(PLAIN) == alone(PLAIN) == [PLAIN]
+    assert (alone(PLAIN[:at]), reader.idle) == ([], False)
+    assert (alone(PLAIN[at:]), reader.idle) == ([b""], True)
+    assert alone(PLAIN * 2) == [b""] * 2
+    assert (alone(PLAIN + PLAIN[:at]), reader.idle) == ([b""], False)
+    assert (alone(PLAIN[at:] + PLAIN), reader.idle) == ([b""] * 2, True)
+    assert alone(PLAIN) == [PLAIN]
 
 
 def test_http_1_0_and_connection_close_end_the_connection() -> None:

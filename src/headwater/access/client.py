@@ -63,6 +63,10 @@ class Doors:
         self._proxies = AddressSet(trusted_proxies)
         self._staging = frozenset(staging_addresses)
 
+    def side(self, peer: Peer) -> tuple[bool, bool, bool]:
+        """All that a client of an HTTP request has of its connection but for the addresses: secure, staging, proxied."""
+        return bool(peer.tls), peer.server in self._staging, bool(self._proxies) and peer.ip in self._proxies
+
     def rtmp(self, peer: Peer, *, page_url: str, flash_ver: str) -> Client:
         """A client of an RTMP connection."""
         return Client(

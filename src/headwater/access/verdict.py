@@ -47,9 +47,12 @@ class Rules:
     """All policies and bans, as told by the cluster's store. `domain` arguments are lower-case, without a port.
 
     locate: where an address is, for region blocking. edge_group: of this node.
+    revision: grows with everything that is told. As long as it is the same, who was granted something is granted it again, but
+    for the expiry of a signature: a ban or a block that ends by itself only lets more people in.
     """
 
     def __init__(self, locate: Locate = lambda address: NOWHERE, edge_group: EdgeGroup = "") -> None:
+        self.revision = 0
         self._edge_group = edge_group
         self._locate = locate
         self._encoded: dict[str, bytes] = {}
@@ -71,6 +74,7 @@ class Rules:
         """
         if self._encoded.get(domain) == policy:
             return False
+        self.revision += 1
         self._forget(domain)
         self._encoded[domain] = policy
         if domain.startswith("."):
@@ -79,6 +83,7 @@ class Rules:
 
     def remove_policy(self, domain: str) -> None:
         """Forget a domain; unknown ones are ignored."""
+        self.revision += 1
         self._forget(domain)
         self._encoded.pop(domain, None)
         self._dotted.discard(domain)
@@ -92,18 +97,22 @@ class Rules:
 
     def set_ban(self, ban: Ban) -> None:
         """Forbid a stream until `ban.until_s`."""
+        self.revision += 1
         self._bans[ban.domain, ban.app, ban.stream] = ban.until_s
 
     def remove_ban(self, domain: str, app: str, stream: str) -> None:
         """Allow a stream again; unknown ones are ignored."""
+        self.revision += 1
         self._bans.pop((domain, app, stream), None)
 
     def set_block(self, block: Block) -> None:
         """Keep the viewers of some regions from a stream until `block.until_s`."""
+        self.revision += 1
         self._blocks[block.domain, block.app, block.stream] = block.until_s, region_check(block.rule, self._locate)
 
     def remove_block(self, domain: str, app: str, stream: str) -> None:
         """Let a stream be played everywhere again; unknown ones are ignored."""
+        self.revision += 1
         self._blocks.pop((domain, app, stream), None)
 
     def admit_publish(

@@ -92,6 +92,11 @@ class HlsViewers:
         seen = self._seen.get(viewer)
         return seen is not None and seen.instead
 
+    def goes_on(self, viewer: ViewerId, answered: RemoteAuth | None) -> bool:
+        """Whether this viewer still watches what it asked for, by leave of that remote authentication."""
+        seen = self._seen.get(viewer)
+        return seen is not None and seen.answered is answered and not seen.instead
+
     def saw(
         self, viewer: ViewerId, play: Play, now: float, answered: RemoteAuth | None = None, *, instead: bool = False
     ) -> None:
@@ -99,15 +104,18 @@ class HlsViewers:
 
         instead: the playlist is of the source of the rendition that was asked for.
         """
-        self.heard(viewer, play, now)
-        self._seen[viewer].answered = answered
-        self._seen[viewer].instead = instead
+        seen = self._met(viewer, play, now)
+        seen.answered = answered
+        seen.instead = instead
         home = self.home(viewer)
         if home != self._index:
             self._guests.setdefault(home, {})[viewer] = play
 
     def heard(self, viewer: ViewerId, play: Play, now: float) -> None:
-        """A viewer has got a playlist, here or at a worker that tells us."""
+        """A viewer has got a playlist at a worker that tells us."""
+        self._met(viewer, play, now)
+
+    def _met(self, viewer: ViewerId, play: Play, now: float) -> _Seen:
         seen = self._seen.pop(viewer, None)
         if seen is None:
             if len(self._seen) >= MAX_VIEWERS:
@@ -119,6 +127,7 @@ class HlsViewers:
                 log.info("play started", session=_session(viewer), stream=play.stream, protocol="hls", client=play.client)
         seen.at = now
         self._seen[viewer] = seen
+        return seen
 
     def refused(self, viewer: ViewerId, reason: str) -> None:
         """A viewer asked for the playlist again and may no longer have it."""

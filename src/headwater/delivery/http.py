@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import random
 import re
@@ -20,6 +21,7 @@ from headwater.access.shift import Question as ShiftQuestion
 from headwater.access.shift import ShiftAsked, ShiftError, SliceAsked, Span, anchored, parse, parse_span
 from headwater.access.verdict import Grant, Refusal, refuse
 from headwater.delivery.challenges import Challenges
+from headwater.delivery.hls_again import Ready, Reload, SegmentAgain, Shared
 from headwater.delivery.hls_cache import Fetch, HlsCache, Playlist
 from headwater.delivery.hls_viewers import HlsViewers, Play, ViewerId, viewer_id
 from headwater.delivery.masters import master, viewer_names
@@ -30,7 +32,17 @@ from headwater.live.hls import HlsOutput
 from headwater.live.stream import LiveStream, StreamKey
 from headwater.live.viewer import Payer
 from headwater.protocols import websocket
-from headwater.protocols.http import HttpError, Request, Response, accepts_gzip, byte_range, etag_matches
+from headwater.protocols.http import (
+    HEADS_KEPT,
+    Again,
+    HttpError,
+    Parts,
+    Request,
+    Response,
+    accepts_gzip,
+    byte_range,
+    etag_matches,
+)
 
 CORS = (
     ("Access-Control-Allow-Origin", "*"),
@@ -62,6 +74,9 @@ FIRST_SEGMENT_S = 9.0
 
 RETRY_AFTER_S = (5, 15)
 """When a viewer for whom there was no room may ask again: each at a moment of its own, or they would all come back together."""
+
+CONDITIONS = frozenset({"range", "if-range", "if-none-match"})
+"""Headers by which the answer for a segment is another than the whole of it."""
 
 TIMELINE = "/openapi/timeline/query"
 """Where players ask what time shift can be asked for (reference media-plane 6.4)."""
@@ -122,6 +137,12 @@ class HttpDelivery:
         self._ports = ports
         self._loop = loop
         self._ask_home = ask_home
+        self._ready = Ready()
+        self._shared: dict[tuple[bool, bool, bool], Shared] = {}
+
+    def shared(self, peer: Peer) -> Shared:
+        """The answers that a connection may take because another one of the same side got them."""
+        return self._shared.setdefault(self._doors.side(peer), Shared())
 
     def answer(self, session_id: str, request: Request, peer: Peer) -> Answer:
         """What a request gets. Raises HttpError on a request that is wrong in itself."""
@@ -172,6 +193,7 @@ class HttpDelivery:
         """Forget HLS viewers who have gone. To be called about once a second."""
         self.hls_viewers.sweep(self._loop.time())
         self.hls_cache.sweep()
+        self._ready.clear(time.time())
 
     def _flv(self, session_id: str, request: Request, ask: PlayRequest) -> Answer:
         if ask.client.protocol == "ws-flv":
@@ -211,7 +233,8 @@ class HttpDelivery:
             head = (("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept))
             return Join(head, 101, ask, *found)
         answers = found[0].policy.answers
-        headers = _dressed((*CORS, ("Content-Type", "video/x-flv"), ("Cache-Control", "no-store")), answers, ask.client)
+        headers: Headers = (*CORS, ("Content-Type", "video/x-flv"), ("Cache-Control", "no-store"))
+        headers = _dressed(headers, answers, secure=ask.client.secure)
         if request.method == "HEAD":
             return Response(200, headers)
         return Join((*headers, ("Connection", "close")), 200, ask, *found)
@@ -223,11 +246,13 @@ class HttpDelivery:
         known = self.hls_viewers.known(who)
         if known:
             ask = msgspec.structs.replace(ask, answered=self.hls_viewers.answered(who))
-        verdict = self._delivery.judge(ask, ignore_expiry=known)
-        expired = isinstance(verdict, Refusal) and verdict.reason == "signature_expired"
-        if not known and (expired or self._delivery.full() is not None) and not self.hls_viewers.at_home(who):
+        if not known and not self.hls_viewers.at_home(who) and (self._expired(ask) or self._delivery.full() is not None):
             return self._hls_if_known(session_id, request, ask, who)
         return self._hls_admitted(session_id, request, ask, who, ignore_expiry=known)
+
+    def _expired(self, ask: PlayRequest) -> bool:
+        verdict = self._delivery.judge(ask, ignore_expiry=False)
+        return isinstance(verdict, Refusal) and verdict.reason == "signature_expired"
 
     async def _hls_if_known(self, session_id: str, request: Request, ask: PlayRequest, who: ViewerId) -> Response | Join:
         """A newcomer would be refused, but this may be a viewer who has been watching through another worker."""
@@ -260,7 +285,40 @@ class HttpDelivery:
         packed = self._packed(served, query) if served is not None else None
         if served is None or packed is None:
             return self._hls_later(session_id, request, ask, who, key, served, query)
-        return self._playlist(session_id, request, ask, who, key, packed, instead=served != key)
+        if served != key or isinstance(packed, Refusal):
+            return self._playlist(session_id, request, ask, who, key, packed, instead=served != key)
+        again = self._reload_of(request, ask, who, key, query, grant.policy.answers)
+        return self._playlist(session_id, request, ask, who, key, packed, instead=False, again=again)
+
+    def _reload_of(
+        self, request: Request, ask: PlayRequest, who: ViewerId, key: StreamKey, query: str, answers: Answers
+    ) -> Again | None:
+        """How this request may be answered when it comes again."""
+        if not request.alone or request.method != "GET" or "if-none-match" in request.headers:
+            return None
+        if self._delivery.renditions.group(key) is not None:
+            return None  # it may be answered with a master playlist next time
+        zips = answers.gzip and accepts_gzip(request.headers)
+        play, payer = Play(str(key), ask.client.origin), (ask.domain, ask.client.secure)
+        reload = Reload(who, key, play, query, zips, ask.answered, answers, payer, self._delivery.revision)
+        return functools.partial(self._reload, reload)
+
+    def _reload(self, asked: Reload) -> Parts | None:
+        """A playlist for a viewer who asks for it again."""
+        if asked.revision != self._delivery.revision or not self.hls_viewers.goes_on(asked.who, asked.answered):
+            return None
+        if self._delivery.renditions.at_once(asked.key) != asked.key:
+            return None
+        packed = self._packed(asked.key, asked.query)
+        if packed is None or isinstance(packed, Refusal):
+            return None
+        plain, zipped = packed
+        self.hls_viewers.saw(asked.who, asked.play, self._loop.time(), asked.answered)
+        self._sent(asked.payer, len(zipped) if asked.zips else len(plain))
+        name = plain, asked.zips, asked.payer[1], asked.answers
+        return self._ready.parts(
+            name, lambda: _playlist_of(plain, zipped, asked.answers, zips=asked.zips, secure=asked.payer[1]), time.time()
+        )
 
     async def _master(
         self, session_id: str, request: Request, ask: PlayRequest, who: ViewerId, key: StreamKey, grant: Grant, group: GroupOf
@@ -279,7 +337,7 @@ class HttpDelivery:
         if request.method == "GET":
             self.hls_viewers.saw(who, Play(str(key), ask.client.origin), self._loop.time(), ask.answered)
             self._sent((ask.domain, ask.client.secure), len(body))
-        return Response(200, _dressed(headers, grant.policy.answers, ask.client), body)
+        return Response(200, _dressed(headers, grant.policy.answers, secure=ask.client.secure), body)
 
     async def _shifted(
         self, session_id: str, request: Request, ask: PlayRequest, who: ViewerId, key: StreamKey, asked: ShiftAsked, tail: str
@@ -368,6 +426,7 @@ class HttpDelivery:
         packed: Packed,
         *,
         instead: bool,
+        again: Again | None = None,
     ) -> Response:
         if isinstance(packed, Refusal):
             return self._refused(request, ask, self._delivery.refuse(session_id, ask, packed))
@@ -376,22 +435,13 @@ class HttpDelivery:
             self.hls_viewers.saw(who, play, self._loop.time(), ask.answered, instead=instead)
         plain, zipped = packed
         answers = self._delivery.answers(ask.domain, ask.client)
-        headers: Headers = (
-            *CORS,
-            ("Content-Type", "application/vnd.apple.mpegurl"),
-            ("Cache-Control", PLAYLIST_CACHE),
-            ("Vary", "Accept-Encoding"),
-        )
-        etag = hashlib.blake2b(plain, digest_size=8).hexdigest()
-        headers = _dressed(headers, answers, ask.client)
-        if answers.gzip and accepts_gzip(request.headers):
-            headers, plain, etag = (*headers, ("Content-Encoding", "gzip")), zipped, f"{etag}-gzip"
-        headers = (*headers, ("ETag", f'"{etag}"'))
-        if etag_matches(request.headers.get("if-none-match", ""), f'"{etag}"'):
-            return Response(304, headers)
+        zips = answers.gzip and accepts_gzip(request.headers)
+        response = _playlist_of(plain, zipped, answers, zips=zips, secure=ask.client.secure, again=again)
+        if etag_matches(request.headers.get("if-none-match", ""), dict(response.headers)["ETag"]):
+            return Response(304, response.headers)
         if request.method == "GET":
-            self._sent((ask.domain, ask.client.secure), len(plain))
-        return Response(200, headers, plain)
+            self._sent((ask.domain, ask.client.secure), len(response.body))
+        return response
 
     def _segment(self, request: Request, match: re.Match[str], client: Client) -> Answer:
         query = split_query("?" + request.query)[1]
@@ -403,7 +453,33 @@ class HttpDelivery:
         data = self._segment_here(key, int(match["number"]), match["word"]) or self.hls_cache.segment_at_hand(key, name)
         if data is None and self._delivery.sources.known_elsewhere(key):
             return self._segment_later(request, domain, client, key, name)
-        return self._give_segment(request, domain, client, name, data)
+        again = self._segment_again_of(request, match, domain, client, key)
+        return self._give_segment(request, domain, client, name, data, again)
+
+    def _segment_again_of(
+        self, request: Request, match: re.Match[str], domain: str, client: Client, key: StreamKey
+    ) -> Again | None:
+        """How this request may be answered when it comes again, from whomever."""
+        if not request.alone or request.method != "GET" or not request.headers.keys().isdisjoint(CONDITIONS):
+            return None
+        answers, payer = self._delivery.answers(domain, client), (domain, client.secure)
+        segment = SegmentAgain(key, int(match["number"]), match["word"], answers, payer, self._delivery.revision)
+        return functools.partial(self._segment_again, segment)
+
+    def _segment_again(self, asked: SegmentAgain) -> Parts | None:
+        """A segment that is asked for again, by the same viewer or another one."""
+        if asked.revision != self._delivery.revision:
+            return None
+        data = self._segment_here(asked.key, asked.number, asked.word)
+        if data is None and (data := self.hls_cache.segment_at_hand(asked.key, asked.name)) is None:
+            return None
+        self._sent(asked.payer, len(data))
+        name, secure = asked.name, asked.payer[1]
+        return self._ready.parts(
+            (asked.key, name, secure, asked.answers),
+            lambda: Response(200, _segment_headers(name, asked.answers, secure=secure), data),
+            time.time(),
+        )
 
     async def _slice(self, request: Request, match: re.Match[str], client: Client) -> Response:
         """A slice of a stream's past."""
@@ -455,7 +531,7 @@ class HttpDelivery:
         if request.method == "GET":
             self._sent((ask.domain, ask.client.secure), len(body))
         headers = (*CORS, ("Content-Type", "application/json"), ("Cache-Control", "no-store"))
-        return Response(200, _dressed(headers, self._delivery.answers(ask.domain, ask.client), ask.client), body)
+        return Response(200, _dressed(headers, self._delivery.answers(ask.domain, ask.client), secure=ask.client.secure), body)
 
     async def _segment_later(self, request: Request, domain: str, client: Client, key: StreamKey, name: str) -> Response:
         return self._give_segment(request, domain, client, name, await self.hls_cache.segment(key, name))
@@ -467,18 +543,13 @@ class HttpDelivery:
             output.asked_at = self._loop.time()
         return data
 
-    def _give_segment(self, request: Request, domain: str, client: Client, name: str, data: bytes | None) -> Response:
+    def _give_segment(
+        self, request: Request, domain: str, client: Client, name: str, data: bytes | None, again: Again | None = None
+    ) -> Response:
         if data is None:
             return _no_segment()
         etag = f'"{name}"'
-        headers: Headers = (
-            *CORS,
-            ("Content-Type", "video/mp2t"),
-            ("Cache-Control", SEGMENT_CACHE),
-            ("Accept-Ranges", "bytes"),
-            ("ETag", etag),
-        )
-        headers = _dressed(headers, self._delivery.answers(domain, client), client)
+        headers = _segment_headers(name, self._delivery.answers(domain, client), secure=client.secure)
         if etag_matches(request.headers.get("if-none-match", ""), etag):
             return Response(304, headers)
         part = None
@@ -493,7 +564,7 @@ class HttpDelivery:
             return Response(206, (*headers, ("Content-Range", f"bytes {first}-{last}/{len(data)}")), data[first : last + 1])
         if request.method == "GET":
             self._sent((domain, client.secure), len(data))
-        return Response(200, headers, data)
+        return Response(200, headers, data, again, shared=True)
 
     def _sent(self, payer: Payer, size: int) -> None:
         self.hls_bytes_out += size
@@ -525,7 +596,7 @@ class HttpDelivery:
         if refusal.reason in ("https_required", "http_required"):
             location = self._elsewhere("https" if refusal.reason == "https_required" else "http", request)
         response = _error(refusal)
-        headers = _dressed(response.headers, answers, ask.client)
+        headers = _dressed(response.headers, answers, secure=ask.client.secure)
         return (
             Response(302, (*headers, ("Location", location))) if location else Response(response.status, headers, response.body)
         )
@@ -545,9 +616,40 @@ def _host(header: str) -> str:
     return match[1] if match is not None else ""
 
 
-def _dressed(headers: Headers, answers: Answers, client: Client) -> Headers:
+def _playlist_of(
+    plain: bytes, zipped: bytes, answers: Answers, *, zips: bool, secure: bool, again: Again | None = None
+) -> Response:
+    headers: Headers = (
+        *CORS,
+        ("Content-Type", "application/vnd.apple.mpegurl"),
+        ("Cache-Control", PLAYLIST_CACHE),
+        ("Vary", "Accept-Encoding"),
+    )
+    headers, etag, body = _dressed(headers, answers, secure=secure), _etag(plain), plain
+    if zips:
+        headers, etag, body = (*headers, ("Content-Encoding", "gzip")), f"{etag}-gzip", zipped
+    return Response(200, (*headers, ("ETag", f'"{etag}"')), body, again)
+
+
+@functools.lru_cache(maxsize=HEADS_KEPT)
+def _etag(playlist: bytes) -> str:
+    return hashlib.blake2b(playlist, digest_size=8).hexdigest()
+
+
+def _segment_headers(name: str, answers: Answers, *, secure: bool) -> Headers:
+    headers: Headers = (
+        *CORS,
+        ("Content-Type", "video/mp2t"),
+        ("Cache-Control", SEGMENT_CACHE),
+        ("Accept-Ranges", "bytes"),
+        ("ETag", f'"{name}"'),
+    )
+    return _dressed(headers, answers, secure=secure)
+
+
+def _dressed(headers: Headers, answers: Answers, *, secure: bool) -> Headers:
     """The headers as the domain wants them (set_resp_header, HSTS)."""
-    if answers.hsts and client.secure:
+    if answers.hsts and secure:
         headers = (*headers, ("Strict-Transport-Security", answers.hsts))
     for name, value in answers.headers:
         headers = tuple(header for header in headers if header[0].lower() != name.lower())

@@ -91,6 +91,11 @@ class Delivery:
         self.full = full
         self._asker = asker
 
+    @property
+    def revision(self) -> tuple[int, int]:
+        """Of everything told by which a play may be judged otherwise, or its name mean something else (Rules, Renditions)."""
+        return self._rules.revision, self.renditions.revision
+
     def remote(self, domain: str, client: Client) -> RemoteAuth | None:
         """The remote authentication of a domain."""
         policy = self._rules.policy(domain, staging=client.staging)

@@ -64,6 +64,7 @@ class Renditions:
     """Plans and refusals as the cluster's store tells them, and what viewers here want.
 
     wait_s: how long a viewer waits for a rendition that has to be started. on_demand: told when `wanted` may have grown.
+    revision: grows with each change of a plan.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Renditions:
         wait_s: float,
         on_demand: Callable[[], None] = lambda: None,
     ) -> None:
+        self.revision = 0
         self._hub = hub
         self._names = names
         self._clock = clock
@@ -89,6 +91,7 @@ class Renditions:
 
     def plan_changed(self, key: str, value: bytes | None) -> None:
         """Take note of a key below PLAN_PREFIX; a plan rests as it travels until somebody asks for one of its streams."""
+        self.revision += 1
         domain = key.removeprefix(PLAN_PREFIX)
         self._plans.pop(domain, None)
         if value is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
+from headwater.delivery.hls_again import Shared
 from headwater.delivery.http import Join, error_response
 from headwater.live.viewer import Viewer
 from headwater.node.transports import Pieces, peer_of, prepare, sink_of
@@ -17,6 +18,7 @@ from headwater.observe.log import session_id
 from headwater.protocols import websocket
 from headwater.protocols.http import (
     MAX_PIPELINED,
+    Again,
     HttpError,
     Request,
     RequestReader,
@@ -41,11 +43,13 @@ class HttpConnection(asyncio.Protocol):
     __slots__ = (
         "_frames",
         "_id",
+        "_known",
         "_listener",
         "_node",
         "_peer",
         "_queue",
         "_reader",
+        "_shared",
         "_sink",
         "_task",
         "_transport",
@@ -61,6 +65,8 @@ class HttpConnection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._viewer: Viewer | None = None
         self._frames: websocket.FrameReader | None = None
+        self._known: tuple[bytes, Again] | None = None
+        self._shared: Shared
         self._transport: asyncio.Transport
         self._sink: asyncio.Transport | Pieces
 
@@ -72,6 +78,7 @@ class HttpConnection(asyncio.Protocol):
         self._peer = peer_of(self._transport)
         prepare(self._transport)
         self._sink = sink_of(self._transport)
+        self._shared = self._node.http.shared(self._peer)
         self._node.counters.connections[self._listener] += 1
         bound = self._node.connections.opened(self, self._peer.ip)
         if bound is not None:
@@ -85,6 +92,8 @@ class HttpConnection(asyncio.Protocol):
             self._read_frames(data)
         if self._reader is None:
             return  # an HTTP-FLV viewer has nothing to say
+        if self._reader.idle and self._answered_again(data):
+            return
         try:
             self._queue.extend(self._reader.feed(data))
             if len(self._queue) > MAX_PIPELINED:
@@ -114,6 +123,20 @@ class HttpConnection(asyncio.Protocol):
             self._answer_next()
 
     # requests
+
+    def _answered_again(self, data: bytes) -> bool:
+        """Answer a request that has come before, byte for byte; False if it must be read and judged."""
+        again = self._known[1] if self._known is not None and self._known[0] == data else self._shared.get(data)
+        if again is None or self._queue or self._task is not None:
+            return False
+        if self._transport.get_write_buffer_size() or self._transport.is_closing():
+            return False
+        parts = again()
+        if parts is None:
+            return False
+        self._sink.writelines(parts)
+        self._node.connections.rests(self, KEEP_ALIVE_S)
+        return True
 
     def _answer_next(self) -> None:
         while self._queue and self._task is None and self._reader is not None and not self._transport.is_closing():
@@ -149,6 +172,10 @@ class HttpConnection(asyncio.Protocol):
         self._sink.writelines(response_parts(response, request, time.time(), keep_alive=keep_alive))
         if keep_alive:
             self._node.connections.rests(self, KEEP_ALIVE_S)
+            if response.again is not None and response.shared:
+                self._shared.keep(request.alone, response.again)
+            elif response.again is not None:
+                self._known = request.alone, response.again
         else:
             self._transport.close()
 

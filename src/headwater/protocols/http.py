@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 import httptools
@@ -26,6 +26,16 @@ COPIED_BYTES_MAX = 16 * 1024
 """A larger body is not put behind its head into one piece: copying it would cost more than a second piece."""
 
 
+REPEATED_BYTES_MAX = 2 * 1024
+"""A longer request is not remembered for when it comes again: with cookies of a page they are rare, and viewers are many."""
+
+Parts = tuple[bytes, ...]
+"""A whole answer as it goes to the socket, in pieces."""
+
+Again = Callable[[], Parts | None]
+"""Answers a request that has come before, byte for byte, from the same client; None if it must be looked at anew."""
+
+
 class HttpError(Exception):
     """A request that cannot be served; the connection is closed after the answer."""
 
@@ -38,6 +48,8 @@ class Request(msgspec.Struct, frozen=True):
     """One request without its body. Header names are lower-case; of a repeated header the last one counts.
 
     target: path and query as sent. path: percent-encoded as sent. version: "1.0" or "1.1".
+    alone: the very bytes, if they came as one piece with nothing before or after them, so that the same bytes mean the same
+    request; "" otherwise, and if they are many.
     """
 
     method: str
@@ -46,23 +58,33 @@ class Request(msgspec.Struct, frozen=True):
     headers: dict[str, str]
     version: str
     keep_alive: bool
+    alone: bytes = b""
 
 
 class Response(msgspec.Struct, frozen=True):
-    """One whole response. Content-Length, Date and Connection are added when it is packed."""
+    """One whole response. Content-Length, Date and Connection are added when it is packed.
+
+    again: what may be asked for the answer when the request comes again on this connection, None if nothing may. shared: it
+    may be asked whoever sends these bytes to the same side (delivery.http.HttpDelivery.side).
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    again: Again | None = None
+    shared: bool = False
 
 
 class RequestReader:
     """Reads requests from a connection. Raises HttpError on what is not HTTP, too large, or carries a body.
 
     Nothing that plays media sends a body, so one is refused rather than read.
+
+    idle: nothing has come since the last whole request, so that the next byte begins a new one.
     """
 
     def __init__(self) -> None:
+        self.idle = True
         self._parser = httptools.HttpRequestParser(self)
         self._requests: list[Request] = []
         self._error: HttpError | None = None
@@ -70,6 +92,7 @@ class RequestReader:
 
     def feed(self, data: bytes) -> list[Request]:
         """The requests completed by `data`."""
+        was_idle = self.idle
         self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -84,6 +107,8 @@ class RequestReader:
         requests, self._requests = self._requests, []
         if len(requests) > MAX_PIPELINED:
             raise HttpError(400, f"more than {MAX_PIPELINED} requests sent ahead")
+        if was_idle and self.idle and len(requests) == 1 and len(data) <= REPEATED_BYTES_MAX:
+            return [msgspec.structs.replace(requests[0], alone=data)]
         return requests
 
     def _reset(self) -> None:
@@ -93,6 +118,10 @@ class RequestReader:
         self._head_bytes = 0
 
     # httptools' callbacks; what they raise would be wrapped, so faults are kept in _error
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self.idle = False
 
     def on_url(self, url: bytes) -> None:
         """A piece of the request target."""
@@ -134,6 +163,7 @@ class RequestReader:
                 self._parser.should_keep_alive(),
             )
         )
+        self.idle = True
         self._reset()
 
     def _fail(self, status: int, text: str) -> None:
