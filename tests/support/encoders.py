@@ -245,6 +245,10 @@ class TagPush:
         self.client.close()
 
 
+LAST_GOP_MS = 900
+"""A whole clip sent at once may be over before another worker pulls it: viewers there surely get its last second."""
+
+
 def endless(tags: list[FlvTag]) -> Iterator[FlvTag]:
     """The tags again and again, on one clock: an encoder that does not end, however long a test takes."""
     frame_ms = 1000 // RATE

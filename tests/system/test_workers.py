@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from support.api import Api, Pair, make_pair
-from support.encoders import TagPush, ffmpeg_push, trickle
+from support.encoders import LAST_GOP_MS, TagPush, ffmpeg_push, trickle
 from support.flv import FlvTag, check_times
 from support.metrics import total
 from support.players import Hls, HttpViewer, RtmpViewer, decode_segment, get
@@ -142,7 +142,7 @@ def test_a_silent_publisher_of_another_worker_is_taken_over(pair: Pair, clip: li
         with HttpViewer(pair.play_url("flv")) as viewer:
             seen = viewer.wait_frames(1)[-1].timestamp_ms
             with _push_at(pair, other, clip):
-                check_times(viewer.wait_time(seen + 3000), jump_ms=4500)
+                check_times(viewer.wait_time(seen + LAST_GOP_MS), jump_ms=4500)
 
 
 def test_viewers_stay_when_the_publisher_moves_to_another_worker(pair: Pair, clip: list[FlvTag]) -> None:
@@ -159,7 +159,7 @@ def test_viewers_stay_when_the_publisher_moves_to_another_worker(pair: Pair, cli
             seen = max(viewer.tags[-1].timestamp_ms for viewer in crowd.all)
             push = stack.enter_context(_push_at(pair, worker, clip))
             for viewer in crowd.all:
-                check_times(viewer.wait_time(seen + 5000), jump_ms=4500)
+                check_times(viewer.wait_time(seen + LAST_GOP_MS), jump_ms=4500)
                 assert not viewer.ended.is_set()
             number = before.sequence
             after = hls.wait(lambda playlist, number=number: playlist.sequence > number, "the numbers grow")  # type: ignore[misc]
@@ -219,7 +219,7 @@ def test_a_worker_that_is_killed_comes_back_and_the_others_notice_nothing(clip: 
                     with until(lambda: _push_again(pair), "the encoder is back") as again:
                         again.send(clip, shift_ms=90_000)
                         for viewer in survivors:
-                            check_times(viewer.wait_time(seen + 8000), jump_ms=4500)
+                            check_times(viewer.wait_time(seen + LAST_GOP_MS), jump_ms=4500)
                             assert not viewer.ended.is_set()
                     assert not (apart and neighbour.ended.is_set())
         until(lambda: len(server.events("worker started", worker=victim)) > len(pids), "it is started again")
