@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from headwater.media import codecs, nal
 from headwater.media.codecs import AudioConfig, VideoConfig
@@ -34,9 +34,14 @@ AUDIO_PES_BYTES_MAX = 16 * 1024
 
 START_CODE = b"\0\0\0\1"
 
-_AVC_DELIMITER = START_CODE + bytes((AVC_AUD, 0xF0))
-_HEVC_DELIMITER = START_CODE + bytes((HEVC_AUD << 1, 0x01, 0x50))
-"""Access unit delimiters that allow any slice type; HLS wants one in front of every frame (HLS Authoring Specification 3.6)."""
+_AVC = AVC_AUD, 1 << AVC_SPS | 1 << AVC_PPS, START_CODE + bytes((AVC_AUD, 0xF0))
+_HEVC = (
+    HEVC_AUD,
+    1 << codecs.HEVC_VPS | 1 << codecs.HEVC_SPS | 1 << codecs.HEVC_PPS,
+    START_CODE + bytes((HEVC_AUD << 1, 0x01, 0x50)),
+)
+"""The type of access unit delimiters, the types of parameter sets as bits, and a delimiter that allows any slice type: HLS
+wants one in front of every frame (HLS Authoring Specification 3.6)."""
 
 _STREAM_TYPES = {"h264": 0x1B, "hevc": 0x24, "aac": 0x0F}
 _MPEG1_AUDIO, _MPEG2_AUDIO = 0x03, 0x04
@@ -50,6 +55,9 @@ _TICKS_MASK = (1 << 33) - 1
 _BODY_BYTES = PACKET_BYTES - 4
 _COUNTERS = bytes(0x10 | count for count in range(16))
 """The fourth byte of packets without adaptation field, by continuity counter."""
+
+_HEADERS = {pid: bytearray((0x47, pid >> 8, pid & 0xFF, 0x10)) for pid in (VIDEO_PID, AUDIO_PID)}
+"""The header of packets without adaptation field; bytearrays, so that what is joined with them can be written over."""
 
 
 _SPLIT_MAX = 256
@@ -114,8 +122,7 @@ class TsMuxer:
             self._change_tables()
             self._gathered, self._gathered_bytes = [], 0
         self._audio = config
-        if config is not None and config.codec == "aac":
-            self._adts = _adts_header(config)
+        self._adts = _adts_header(config) if config is not None and config.codec == "aac" else 0
 
     def start_segment(self) -> bytes:
         """The tables with which every segment begins (RFC 8216, 3.2)."""
@@ -129,10 +136,14 @@ class TsMuxer:
 
         Raises MediaError for a broken frame; the muxer goes on with the next one.
         """
-        if tag.kind == VIDEO:
-            return self._mux_video(tag)
-        if tag.kind == AUDIO:
-            return self._mux_audio(tag)
+        return self.mux_part(tag.kind, tag.timestamp_ms, tag.payload, 0, len(tag.payload))
+
+    def mux_part(self, kind: int, timestamp_ms: int, data: bytes, start: int, end: int) -> bytes:
+        """As `mux`, of a tag whose payload stands from `start` to `end` in what was read."""
+        if kind == VIDEO:
+            return self._mux_video(timestamp_ms, data, start, end)
+        if kind == AUDIO:
+            return self._mux_audio(timestamp_ms, data, start, end)
         return b""
 
     def flush(self) -> bytes:
@@ -146,76 +157,95 @@ class TsMuxer:
         adaptation = _adaptation(pts, random_access=True) if self._video is None else _RANDOM_ACCESS
         return self._with_tables(self._packets(AUDIO_PID, header + data, adaptation))
 
-    def _mux_video(self, tag: Tag) -> bytes:
-        packet = codecs.split_video(tag.payload)
+    def _mux_video(self, timestamp_ms: int, data: bytes, start: int, end: int) -> bytes:
         config = self._video
-        if packet is None or config is None or packet.packet_type != codecs.CODED_FRAMES or packet.codec != config.codec:
+        if config is None or end <= start:
             return b""
-        frame = self._annex_b(packet.data, config, packet.key)
+        head = data[start]
+        if head & 0x8F == config.codec_id and head >> 4 != codecs.FRAME_COMMAND and end - start > 5:  # as nearly all streams
+            if data[start + 1] != codecs.CODED_FRAMES:
+                return b""
+            key = head >> 4 == codecs.FRAME_KEY
+            composition_ms = data[start + 2] << 16 | data[start + 3] << 8 | data[start + 4]
+            composition_ms -= (composition_ms & 0x800000) << 1
+            frame = self._annex_b(data[start + 5 : end], config, key)
+        else:
+            packet = codecs.split_video(data[start:end])
+            if packet is None or packet.packet_type != codecs.CODED_FRAMES or packet.codec != config.codec:
+                return b""
+            key, composition_ms = packet.key, packet.composition_ms
+            frame = self._annex_b(packet.data, config, key)
         if not frame:
             return b""
-        dts = tag.timestamp_ms * CLOCK_PER_MS + START_TICKS
-        pts = dts + max(packet.composition_ms, 0) * CLOCK_PER_MS
-        if pts == dts:
-            header = b"\0\0\1\xe0\0\0\x84\x80\x05" + _pack_ticks(2, pts)
+        dts = timestamp_ms * CLOCK_PER_MS + START_TICKS
+        if composition_ms <= 0:
+            header = b"\0\0\1\xe0\0\0\x84\x80\x05" + _pack_ticks(2, dts)
         else:
+            pts = dts + composition_ms * CLOCK_PER_MS
             header = b"\0\0\1\xe0\0\0\x84\xc0\x0a" + _pack_ticks(3, pts) + _pack_ticks(1, dts)
-        packets = self._packets(VIDEO_PID, header + frame, _adaptation(dts, random_access=packet.key))
-        late = self._gathered and tag.timestamp_ms - self._gathered_ms >= AUDIO_PES_MS
+        packets = self._packets(VIDEO_PID, b"".join([header, *frame]), _adaptation(dts, random_access=key))
+        late = self._gathered and timestamp_ms - self._gathered_ms >= AUDIO_PES_MS
         before = self.flush() if late else b""
         return before + self._with_tables(packets)
 
-    def _mux_audio(self, tag: Tag) -> bytes:
-        packet = codecs.split_audio(tag.payload)
-        if packet is None or packet.packet_type != codecs.CODED_FRAMES or not packet.data:
-            return b""
-        frame = packet.data
-        if packet.codec == "mp3":
-            if len(frame) > AUDIO_PES_BYTES_MAX:
-                raise MediaError(f"an MP3 frame of {len(frame)} bytes is too long")
+    def _mux_audio(self, timestamp_ms: int, data: bytes, start: int, end: int) -> bytes:
+        if self._adts and end - start > 2 and data[start] >> 4 == codecs.SOUND_AAC:  # as nearly all streams
+            if data[start + 1] != codecs.CODED_FRAMES:
+                return b""
+            codec, frame = "aac", data[start + 2 : end]
+        else:
+            packet = codecs.split_audio(data[start:end])
+            if packet is None or packet.packet_type != codecs.CODED_FRAMES or not packet.data:
+                return b""
+            codec, frame = packet.codec or "", packet.data
+        size = len(frame)
+        if codec == "mp3":
+            if size > AUDIO_PES_BYTES_MAX:
+                raise MediaError(f"an MP3 frame of {size} bytes is too long")
             if self._audio is None or self._audio.codec != "mp3":
-                self.set_audio(codecs.parse_audio_config(tag.payload))
-        elif self._audio is None or packet.codec != self._audio.codec:
+                self.set_audio(codecs.parse_audio_config(data[start:end]))
+        elif self._audio is None or codec != self._audio.codec:
             return b""
-        if packet.codec == "aac":
-            size = len(frame) + ADTS_BYTES
+        header = b""
+        if codec == "aac":
+            size += ADTS_BYTES
             if size > ADTS_FRAME_BYTES_MAX:
                 raise MediaError(f"an AAC frame of {size} bytes is too long")
-            frame = (self._adts | size << 13).to_bytes(ADTS_BYTES, "big") + frame
+            header = (self._adts | size << 13).to_bytes(ADTS_BYTES, "big")
         ready = b""
         if self._gathered and (
-            tag.timestamp_ms - self._gathered_ms >= AUDIO_PES_MS or self._gathered_bytes + len(frame) > AUDIO_PES_BYTES_MAX
+            timestamp_ms - self._gathered_ms >= AUDIO_PES_MS or self._gathered_bytes + size > AUDIO_PES_BYTES_MAX
         ):
             ready = self.flush()
         if not self._gathered:
-            self._gathered_ms = tag.timestamp_ms
-        self._gathered.append(frame)
-        self._gathered_bytes += len(frame)
+            self._gathered_ms = timestamp_ms
+        self._gathered += (header, frame)
+        self._gathered_bytes += size
         if self._first_audio:  # by itself: FFmpeg gives the second frame of a segment's first PES the time of the first
             self._first_audio = False
             ready += self.flush()
         return ready
 
-    def _annex_b(self, data: bytes, config: VideoConfig, key: bool) -> bytes:
-        """The frame's NAL units with start codes, an access unit delimiter in front, and parameter sets if it is a key frame.
+    def _annex_b(self, data: bytes, config: VideoConfig, key: bool) -> Sequence[bytes | bytearray]:
+        """The parts of a frame as a byte stream; none for a frame without NAL units.
 
-        Parameter sets in the frame are newer than the configuration, so they replace it; delimiters in it are left out.
+        A delimiter stands in front, then parameter sets if it is a key frame, and each unit has a start code. Parameter sets in
+        the frame are newer than the configuration, so they replace it; delimiters in it are left out.
         """
-        avc = config.codec == "h264"
-        delimiter_type, set_types = (AVC_AUD, _AVC_SETS) if avc else (HEVC_AUD, _HEVC_SETS)
-        parts = [_AVC_DELIMITER if avc else _HEVC_DELIMITER]
-        own_sets = False
+        delimiter_type, set_types, delimiter = _AVC if config.codec == "h264" else _HEVC
+        frame, types = _with_start_codes(data, config)
+        if frame is not None and not types >> delimiter_type & 1:
+            return (delimiter, self._parameter_sets, frame) if key and not types & set_types else (delimiter, frame)
+        parts: list[bytes] = []
+        types = 0
         for unit in nal.units(data, config.nal_length_bytes):
             nal_type = nal.unit_type(config.codec, unit)
-            if nal_type == delimiter_type:
-                continue
-            own_sets = own_sets or nal_type in set_types
-            parts += (START_CODE, unit)
-        if len(parts) == 1:
-            return b""
-        if key and not own_sets:
-            parts.insert(1, self._parameter_sets)
-        return b"".join(parts)
+            if nal_type != delimiter_type:
+                types |= 1 << nal_type
+                parts += (START_CODE, unit)
+        if not parts:
+            return parts
+        return [delimiter, self._parameter_sets, *parts] if key and not types & set_types else [delimiter, *parts]
 
     def _packets(self, pid: int, pes: bytes, adaptation: bytes) -> bytes:
         """A PES packet in transport packets (2.4.3.2), with the adaptation field in the first.
@@ -231,19 +261,18 @@ class TsMuxer:
             return (
                 struct.pack(">HBB", 0x4740 | pid >> 8, pid & 0xFF, 0x30 | counter) + _lengthened(adaptation, room - size) + pes
             )
-        tail = (size - room) % _BODY_BYTES
-        middle_end = size - tail
-        header = b"\x47" + pid.to_bytes(2, "big") + b"\x10"
-        pieces = [adaptation + pes[:room]]
+        middle, tail = divmod(size - room, _BODY_BYTES)
+        pieces = [b"", adaptation + pes[:room]]
         at = room
-        while left := (middle_end - at) // _BODY_BYTES:
-            bodies = left if left < _SPLIT_MAX else _SPLIT_MAX
-            pieces += _split(bodies)(pes, at)
-            at += bodies * _BODY_BYTES
+        while middle > _SPLIT_MAX:
+            pieces += _split(_SPLIT_MAX)(pes, at)
+            at += _SPLIT_MAX * _BODY_BYTES
+            middle -= _SPLIT_MAX
+        pieces += _split(middle)(pes, at)
         if tail:
-            pieces.append(_stuffing(_BODY_BYTES - tail) + pes[middle_end:])
-        count = len(pieces)
-        packets = bytearray(header + header.join(pieces))
+            pieces.append(_stuffing(_BODY_BYTES - tail) + pes[-tail:])
+        packets = _HEADERS[pid].join(pieces)
+        count = len(pieces) - 1
         packets[3::PACKET_BYTES] = (_COUNTERS * (count // 16 + 2))[counter : counter + count]
         packets[1] |= 0x40  # payload_unit_start_indicator
         packets[3] |= 0x20  # an adaptation field is there
@@ -283,8 +312,33 @@ class TsMuxer:
         return packet.ljust(PACKET_BYTES, b"\xff")
 
 
-_AVC_SETS = frozenset({AVC_SPS, AVC_PPS})
-_HEVC_SETS = frozenset({codecs.HEVC_VPS, codecs.HEVC_SPS, codecs.HEVC_PPS})
+_unpack_32 = struct.Struct(">I").unpack_from
+_pack_32 = struct.Struct(">I").pack_into
+
+
+def _with_start_codes(data: bytes, config: VideoConfig) -> tuple[bytearray | None, int]:
+    """A frame with start codes where its units' lengths were, and the types of the units as bits.
+
+    None if lengths do not have four bytes, or if it is not made of units alone, one after the other, none of them empty: for
+    whoever looks at each of them.
+    """
+    if config.nal_length_bytes != len(START_CODE):
+        return None, 0
+    frame = bytearray(data)
+    shift, mask = (0, 0x1F) if config.codec == "h264" else (1, 0x3F)
+    types = position = 0
+    end = len(frame)
+    for _ in range(nal.UNITS_MAX):
+        if position + 4 >= end:
+            break
+        size = _unpack_32(frame, position)[0]
+        if not size:
+            return None, 0
+        _pack_32(frame, position, 1)
+        types |= 1 << (frame[position + 4] >> shift & mask)
+        position += size + 4
+    return (frame if position == end and end else None), types
+
 
 ADTS_BYTES = 7
 ADTS_FRAME_BYTES_MAX = (1 << 13) - 1

@@ -24,13 +24,16 @@ from headwater.center.record.spool import TAG_HEADER_BYTES, TAG_TAIL_BYTES, Fold
 from headwater.media import codecs, flv, hls, mp4, mpegts
 from headwater.media.codecs import AudioConfig, VideoConfig
 from headwater.media.errors import MediaError
-from headwater.media.tag import AUDIO, SCRIPT, VIDEO, Flags, Tag
+from headwater.media.tag import AUDIO, SCRIPT, VIDEO, Flags
 from headwater.media.timeline import FRAME_MS
 from headwater.protocols.rtmp import amf
 from headwater.store.objects import check_key
 
 INTERLEAVE_MS = 1000
 """In an MP4 file video and audio of so long stand together, in turns, so that a player reads it from front to back."""
+
+WRITE_BYTES = 128 * 1024
+"""Packed, written and hashed at once: it stays in the processor's cache, and no memory has to come from the kernel."""
 
 MAP_SUFFIX = "_init.mp4"
 """The object that players need before the slices of fragmented MP4 is named after the first of these."""
@@ -140,8 +143,9 @@ class Builder:
         if following != span.first:
             muxer = mpegts.TsMuxer()
         started = False
+        parts: list[bytes] = []
+        held_bytes = 0
         for data, tags in scan.tags():
-            parts: list[bytes] = []
             for kind, time_ms, start, end in tags:
                 if not started:
                     muxer.set_video(scan.video)
@@ -149,13 +153,21 @@ class Builder:
                     parts.append(muxer.start_segment())
                     started = True
                 try:
-                    parts.append(muxer.mux(Tag(kind, time_ms, data[start:end])))
+                    packets = muxer.mux_part(kind, time_ms, data, start, end)
                 except MediaError as error:
                     log.info("a frame was left out of a slice", error=str(error))
-            output.write(b"".join(parts))
+                    continue
+                if packets:
+                    parts.append(packets)
+                    held_bytes += len(packets)
+                    if held_bytes >= WRITE_BYTES:
+                        output.write(b"".join(parts))
+                        parts.clear()
+                        held_bytes = 0
         if not started:
             raise NothingThere
-        output.write(muxer.flush())
+        parts.append(muxer.flush())
+        output.write(b"".join(parts))
         self._muxers[span.format] = span.last + 1, muxer
 
     def _write_fragment(self, span: Span, scan: _Scan, output: _Output) -> bytes:

@@ -1,7 +1,8 @@
 """One recording in a job process: reads its stream, writes pieces, and makes what is due in a thread beside.
 
-A stream is not followed read by read: its socket is emptied twice a second, which costs a tenth. What waits meanwhile is in the
-kernel and in the worker's ring, so it is lost to nobody but a crash of both.
+A stream is not followed read by read: its socket is emptied twice a second, which costs a tenth, and in the same moment as
+those of all other recordings of the process. What waits meanwhile is in the kernel and in the worker's ring, so it is lost to
+nobody but a crash of both.
 """
 
 from __future__ import annotations
@@ -165,7 +166,10 @@ class RecordJob:
                     taken = self._empty(connection)
                     if taken is None or (stopping and taken < BUSY_BYTES):
                         return
-                    await asyncio.sleep(BUSY_S if taken >= BUSY_BYTES else READ_S)
+                    if taken >= BUSY_BYTES:
+                        await asyncio.sleep(BUSY_S)
+                    else:
+                        await _next_round()
             finally:
                 self._connected = False
 
@@ -254,7 +258,8 @@ class RecordJob:
         until, needed, bytes_, journal = ledger.last, ledger.needed_from(), self._recorder.written_bytes, self._folder.written
         if (bytes_, journal) == self._safe:
             return None
-        first, kept_from, journal_safe = max(self._synced, self._kept_from, 1), self._kept_from, self._safe[1]
+        # what all that was made of it is complete and safe needs no sync of its own
+        first, kept_from, journal_safe = max(self._synced, needed, 1), self._kept_from, self._safe[1]
         self._synced, self._kept_from, self._safe = until, needed, (bytes_, journal)
 
         def sync() -> None:
@@ -265,6 +270,15 @@ class RecordJob:
             self._folder.forget_pieces(kept_from, needed)
 
         return sync
+
+
+async def _next_round() -> None:
+    """Wait until all recordings of the process look at their sockets: when the clock says a multiple of READ_S.
+
+    If each woke up alone, the waking would cost more than the looking: a timer, a system call, and code that other work has
+    driven out of the processor's caches.
+    """
+    await asyncio.sleep(READ_S - asyncio.get_running_loop().time() % READ_S)
 
 
 class _Syncer:
