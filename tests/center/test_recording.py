@@ -38,6 +38,7 @@ from headwater.settings import Settings
 from headwater.store.database import Database
 from headwater.store.models import RecordedFile, Recording, Upload
 from support.clock import Clock
+from support.databases import prepared
 from support.media_clips import flv_clip
 from support.media_worker import DOMAIN, KEY, Worker, running
 from support.recordings import Contents, a_format, frames_of, tags_of
@@ -183,7 +184,7 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     monkeypatch.setattr(recording, "LOOK_S", 0.05)
     with tempfile.TemporaryDirectory(prefix="hw-") as name:
         folder = Path(name)
-        database = await Database.open(folder / "headwater.db")
+        database = await Database.open(prepared(folder))
         async with contextlib.AsyncExitStack() as exits:
             exits.push_async_callback(database.close)
             worker = await exits.enter_async_context(running(folder))

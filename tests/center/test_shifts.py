@@ -35,6 +35,7 @@ from headwater.store.database import Database
 from headwater.store.models import Account, Domain, MediaSlice, ShiftStream, Upload
 from headwater.store.objects import ObjectStores
 from support.clock import Clock
+from support.databases import prepared
 from support.m3u8 import Playlist, check_follows
 from support.m3u8 import parse as parse_playlist
 
@@ -128,7 +129,7 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    database = await Database.open(tmp_path / "headwater.db")
+    database = await Database.open(prepared(tmp_path))
     async with database.write() as session:
         session.add(Account(id="a", name="a", created_s=1.0))
         await session.flush()

@@ -28,6 +28,7 @@ from headwater.media.tag import VIDEO, Flags, Tag
 from headwater.settings import Settings
 from headwater.store.database import Actor, Database
 from headwater.store.models import Account, Domain, Snapshot, SnapshotTemplate, Upload
+from support.databases import prepared
 from support.media_clips import flv_clip
 from support.media_worker import DOMAIN, KEY, Encoder, Worker, running
 from support.wait import eventually
@@ -108,7 +109,7 @@ class World:
 async def world() -> AsyncIterator[World]:
     with tempfile.TemporaryDirectory(prefix="hw-") as name:
         folder = Path(name)
-        database = await Database.open(folder / "headwater.db")
+        database = await Database.open(prepared(folder))
         fields = {"type": "liveVideo", "region": "cn", "scope": "domestic", "status": "online", "cname": "", "description": ""}
         async with database.write() as session:
             session.add(Account(id="1", name="owner", created_s=1))

@@ -18,6 +18,7 @@ from headwater.store.database import Database
 from headwater.store.models import Upload
 from headwater.store.objects import ObjectError, ObjectStores, Stored
 from support.clock import Clock
+from support.databases import prepared
 
 ENDPOINT, BUCKET = "oss.test", "live-files"
 
@@ -89,7 +90,7 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    database = await Database.open(tmp_path / "headwater.db")
+    database = await Database.open(prepared(tmp_path))
     world = World(tmp_path, database)
     yield world
     await world.queue.close()

@@ -10,6 +10,7 @@ import pytest
 from headwater.domains import passwords
 from headwater.store.database import Database
 from support.console_site import Site
+from support.databases import prepared
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +21,7 @@ def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    database = await Database.open(tmp_path / "headwater.db")
+    database = await Database.open(prepared(tmp_path))
     site = Site(database)
     await site.user("op", None)
     yield site

@@ -14,6 +14,7 @@ from headwater.settings import Console, Settings
 from headwater.store.database import Database
 from headwater.store.models import ConsoleSession, ConsoleUser
 from support.console_site import PASSWORD, Site, Visitor
+from support.databases import prepared
 
 
 def path_of(page: object) -> str:
@@ -61,7 +62,7 @@ async def test_the_cookie_is_opaque_and_the_database_does_not_hold_it(site: Site
 
 
 async def test_over_https_cookies_stay_on_it(tmp_path: Path) -> None:
-    database = await Database.open(tmp_path / "headwater.db")
+    database = await Database.open(prepared(tmp_path))
     site = Site(database, Settings(console=Console(proxies=("10.0.0.1",))))
     await site.user("op", None)
     visitor = Visitor(site, address="10.0.0.1")

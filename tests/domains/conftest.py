@@ -9,13 +9,14 @@ import msgspec
 import pytest
 
 from headwater.store.database import Database
+from support.databases import prepared
 from support.domain_world import ACTOR, SETTINGS, World
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
     if request.param == "sqlite":
-        database = await Database.open(tmp_path / "headwater.db")
+        database = await Database.open(prepared(tmp_path))
     else:
         url = request.getfixturevalue("postgres").emptied()
         database = await Database.open(url, key_file=tmp_path / "secret.key")

@@ -17,6 +17,7 @@ from headwater.settings import Acme, Settings
 from headwater.store.database import Database
 from headwater.store.models import AuditEntry, CertificateOrder
 from support.certificates import Authority, Issued
+from support.databases import prepared
 from support.domain_world import ACTOR, PLAY, PUSH, REGION, SETTINGS, World
 
 DAY_S = 86400.0
@@ -26,7 +27,9 @@ ACME = Settings(domains=SETTINGS.domains, acme=Acme(directory="https://acme.test
 @pytest.fixture
 async def acme_world(tmp_path: Path) -> Any:
     """A world whose operator has named an ACME authority."""
-    database = await Database.open(tmp_path / "acme.db")
+    folder = tmp_path / "acme"
+    folder.mkdir()
+    database = await Database.open(prepared(folder))
     world = World(database, ACME)
     world.account = (await world.accounts.create("owner", actor=ACTOR)).account_id
     await world.pair()

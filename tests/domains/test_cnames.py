@@ -15,6 +15,7 @@ from headwater.domains.cnames import CnameService
 from headwater.domains.errors import DomainError
 from headwater.settings import Ownership
 from headwater.store.database import Database
+from support.databases import prepared
 from support.domain_world import ACTOR, PLAY, REGION, World
 from support.name_server import NameServer
 
@@ -30,7 +31,7 @@ def names() -> Iterator[NameServer]:
 
 @pytest.fixture
 async def world(tmp_path: Path, names: NameServer) -> AsyncIterator[World]:
-    database = await Database.open(tmp_path / "headwater.db")
+    database = await Database.open(prepared(tmp_path))
     world = World(database)
     world.account = (await world.accounts.create("owner", actor=ACTOR)).account_id
     await world.domains.add(world.account, NAME, "liveVideo", REGION, "overseas", actor=ACTOR)

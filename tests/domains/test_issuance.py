@@ -26,6 +26,7 @@ from headwater.domains.issuance import Issuer
 from headwater.settings import Acme, Settings, SettingsError
 from headwater.store.database import Database
 from headwater.store.models import AcmeAccount, CertificateOrder
+from support.databases import prepared
 from support.domain_world import ACTOR, PLAY, REGION, SETTINGS, World
 from support.pebble import EAB_KEY, EAB_KEY_ID, Pebble, Resolver
 from support.ports import free_port
@@ -91,7 +92,7 @@ def pebble(resolver: Resolver, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 async def make_world(folder: Path, resolver: Resolver, acme: Acme) -> AcmeWorld:
-    world = AcmeWorld(await Database.open(folder / "headwater.db"), acme)
+    world = AcmeWorld(await Database.open(prepared(folder)), acme)
     world.account = (await world.accounts.create("owner", actor=ACTOR)).account_id
     await world.domains.add(world.account, PLAY, "liveVideo", REGION, actor=ACTOR)
     resolver.cnames = {f"_acme-challenge.{PLAY}": f"_acme-challenge.{PLAY}.w.headwater.internal"}

@@ -22,6 +22,7 @@ from headwater.settings import Notify
 from headwater.store.database import Database
 from headwater.store.models import Callback, RecordNotify, SnapshotAuth, SnapshotNotify
 from support.callback_server import CallbackServer, Handler
+from support.databases import prepared
 from support.domain_world import ACTOR, PLAY, PUSH, SETTINGS, World, code
 
 KEY = "abcdef0123456789"
@@ -39,7 +40,7 @@ BOTH = pytest.mark.parametrize("world", ["sqlite", "postgresql"], indirect=True)
 @pytest.fixture
 async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
     if getattr(request, "param", "sqlite") == "sqlite":
-        database = await Database.open(tmp_path / "headwater.db")
+        database = await Database.open(prepared(tmp_path))
     else:
         url = request.getfixturevalue("postgres").emptied()
         database = await Database.open(url, key_file=tmp_path / "secret.key")

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import alembic.command
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -25,6 +26,7 @@ import support.postgres
 from headwater.store.crypto import SecretsError, load_or_create_key
 from headwater.store.database import Actor, Database, DatabaseUnusableError
 from headwater.store.models import AccessKey, Account, ApiNonce, AuditEntry, Base, Domain, WatermarkTemplate
+from support.databases import prepared
 from support.ports import free_port
 from support.postgres import Postgres
 
@@ -53,7 +55,7 @@ def new(tmp_path: Path, request: pytest.FixtureRequest) -> Place:
 def place(tmp_path: Path, request: pytest.FixtureRequest) -> Place:
     """A database without rows."""
     server: Postgres | None = request.getfixturevalue("postgres") if request.param == "postgresql" else None
-    return Place(server.emptied() if server else str(tmp_path / "headwater.db"), tmp_path / "secret.key")
+    return Place(server.emptied() if server else str(prepared(tmp_path)), tmp_path / "secret.key")
 
 
 @pytest.fixture
@@ -82,6 +84,12 @@ async def test_the_migrations_build_exactly_the_models(new: Place) -> None:
     async with database.read() as session:
         assert await session.run_sync(differences) == []
     await database.close()
+
+
+async def test_what_is_up_to_date_is_opened_without_loading_migrations(new: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    await (await new.open()).close()
+    monkeypatch.delattr(alembic.command, "upgrade")
+    await (await new.open()).close()
 
 
 async def test_several_may_open_a_new_database_at_once(new: Place, tmp_path: Path) -> None:

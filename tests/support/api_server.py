@@ -20,6 +20,7 @@ from headwater.openapi.app import create_app
 from headwater.openapi.http import BoundedHttp
 from headwater.settings import Settings
 from headwater.store.database import Actor, Database
+from support.databases import prepared
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ class ApiServer:
         self._loop = asyncio.get_running_loop()
         try:
             self.database = await Database.open(
-                self._settings.database or self._folder / "headwater.db", key_file=self._folder / "secret.key"
+                self._settings.database or prepared(self._folder), key_file=self._folder / "secret.key"
             )
             self.cluster = EmbeddedCluster()
             self.services = services.build(self.database, self.cluster, self._settings)

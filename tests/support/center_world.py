@@ -21,6 +21,7 @@ from headwater.cluster.centers import Centers
 from headwater.live.stream import LiveStream, StreamKey
 from headwater.settings import Center, Limits, Settings
 from headwater.store.database import Database
+from support.databases import prepared
 from support.fake_department import FakeDepartment
 from support.media_worker import DOMAIN, KEY, Worker, running
 from support.wait import eventually
@@ -70,7 +71,7 @@ async def world(policy: Policy | None = None, wait_s: float = 10.0) -> AsyncIter
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="hw-") as name:
         patch.setenv("PYTHONPATH", f"{Path(__file__).parents[1]}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
         folder = Path(name)
-        database = await Database.open(folder / "headwater.db")
+        database = await Database.open(prepared(folder))
         async with contextlib.AsyncExitStack() as exits:
             exits.push_async_callback(database.close)
             settings = Settings(limits=Limits(unknown_stream_wait_s=0.1), center=Center(wait_s=wait_s))

@@ -16,6 +16,7 @@ from headwater.domains.errors import DomainError
 from headwater.domains.service import DomainRecord
 from headwater.settings import Domains, Ownership, Settings
 from headwater.store.database import Actor, Database
+from support.databases import prepared
 
 ACTOR = Actor("tester", "request-1")
 REGION = "eu-central-1"
@@ -79,7 +80,7 @@ class World:
 async def world_with(folder: Path, domains: Domains) -> AsyncIterator[World]:
     """A world with settings of its own, on SQLite, with the accounts `owner` and `stranger`."""
     folder.mkdir(exist_ok=True)
-    database = await Database.open(folder / "headwater.db")
+    database = await Database.open(prepared(folder))
     world = World(database, Settings(domains=domains))
     world.account = (await world.accounts.create("owner", actor=ACTOR)).account_id
     world.stranger = (await world.accounts.create("stranger", actor=ACTOR)).account_id

@@ -15,10 +15,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import alembic.command
-import alembic.config
 import msgspec
-from sqlalchemy import Connection, event, make_url, select
+from sqlalchemy import Connection, event, inspect, make_url, select
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -268,6 +266,12 @@ def _postgresql(engine: AsyncEngine) -> None:
 
 
 def _migrate(connection: Connection) -> None:
+    if _revision(connection) == _newest_revision():
+        return
+    # Alembic is loaded where it has work to do alone: it would take as long as all else that a command does at its start.
+    import alembic.command
+    import alembic.config
+
     config = alembic.config.Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
@@ -275,6 +279,19 @@ def _migrate(connection: Connection) -> None:
     alembic.command.upgrade(config, "head")
     if connection.dialect.name == "postgresql":
         _order_by_bytes(connection)
+
+
+def _revision(connection: Connection) -> str | None:
+    """The migration that was done last, as Alembic has noted it down; None for a database without tables."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return revision
+
+
+def _newest_revision() -> str:
+    """Migrations are numbered in their order, and their files begin with their numbers."""
+    return max(path.stem.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def _order_by_bytes(connection: Connection) -> None:
