@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import psycopg
+
 from support.programs import missing
 
 # Nothing that is here need outlive a crash of the machine.
@@ -22,13 +24,18 @@ SERVER_USER = "postgres"
 
 
 _EMPTY = """
-DO $$ DECLARE tables text;
-BEGIN
-    SELECT string_agg(quote_ident(tablename), ', ') INTO tables FROM pg_tables
-    WHERE schemaname = current_schema() AND tablename <> 'alembic_version';
-    IF tables IS NOT NULL THEN EXECUTE 'TRUNCATE ' || tables || ' RESTART IDENTITY CASCADE'; END IF;
+DO $$ DECLARE name text; filled boolean; BEGIN
+    SET LOCAL session_replication_role = replica;  -- foreign keys stand in no order
+    FOR name IN SELECT quote_ident(tablename) FROM pg_tables
+        WHERE schemaname = current_schema() AND tablename <> 'alembic_version'
+    LOOP
+        EXECUTE 'SELECT EXISTS (SELECT 1 FROM ' || name || ')' INTO filled;
+        IF filled THEN EXECUTE 'DELETE FROM ' || name; END IF;
+    END LOOP;
+    PERFORM setval(quote_ident(sequencename)::regclass, 1, false) FROM pg_sequences WHERE last_value IS NOT NULL;
 END $$
 """
+"""Most tables are empty after a test; to truncate all of them takes a third of a second."""
 
 
 class Postgres:
@@ -50,7 +57,8 @@ class Postgres:
         if not self._shared:
             self._shared = self.new()
         else:
-            self.sql(_EMPTY, self._shared)
+            with psycopg.connect(self._shared, autocommit=True) as connection:
+                connection.execute(_EMPTY)
         return self._shared
 
     def sql(self, statement: str, url: str = "") -> None:
