@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from headwater.commands.accounts import account_app
+from headwater.commands.buckets import bucket_app
 from headwater.commands.callbacks import callback_app
 from headwater.commands.certificates import certificate_app
 from headwater.commands.claims import claim_app
@@ -17,6 +18,7 @@ from headwater.commands.roots import root_app
 from headwater.commands.server import demo, up
 from headwater.commands.tickets import ticket_app
 from headwater.commands.tokens import token_app
+from headwater.commands.uploads import upload_app
 from headwater.commands.urls import url_app
 from headwater.load.command import load
 
@@ -30,6 +32,7 @@ for command in (up, demo, snapshot, jobs, load):
     app.command()(command)
 for name, group in (
     ("account", account_app),
+    ("bucket", bucket_app),
     ("callbacks", callback_app),
     ("certificate", certificate_app),
     ("claim", claim_app),
@@ -40,6 +43,7 @@ for name, group in (
     ("root", root_app),
     ("ticket", ticket_app),
     ("token", token_app),
+    ("uploads", upload_app),
     ("url", url_app),
 ):
     app.add_typer(group, name=name)

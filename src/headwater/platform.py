@@ -175,6 +175,7 @@ class Platform:
             exposition.Source(lambda: store_families(cluster)),
             exposition.Source(self.services.certificates.families),
             exposition.Source(self.services.callbacks.families),
+            exposition.Source(self.services.uploads.families),
         ]
         workers = settings.workers or len(os.sched_getaffinity(0))
         for index in range(workers):

@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from headwater.center import uploads
 from headwater.center.uploads import Uploads
+from headwater.domains.uploads import UploadService
 from headwater.settings import Settings
-from headwater.store.database import Database
+from headwater.store.database import Actor, Database
 from headwater.store.models import Upload
 from headwater.store.objects import ObjectError, ObjectStores, Stored
 from support.clock import Clock
@@ -81,8 +82,11 @@ class World:
     async def empty(self) -> bool:
         return not await self.rows()
 
-    async def only_one_left(self) -> bool:
-        return len(await self.rows()) == 1
+    async def left(self, number: int) -> bool:
+        return len(await self.rows()) == number
+
+    async def tried(self, times: int) -> bool:
+        return sum(row.tries for row in await self.rows()) == times
 
     async def failed(self, times: int) -> bool:
         return any(row.tries == times for row in await self.rows())
@@ -183,26 +187,63 @@ async def test_a_lost_file_that_the_store_has_is_stored_and_one_that_it_has_not_
     lost.unlink()
     world.queue.start()
     await settle(world, "failed", 1)
-    await settle(world, "only_one_left")
+    await settle(world, "left", 1)
     [row] = await world.rows()
     assert (row.key, row.error) == ("k/lost.flv", uploads.MISSING)
     assert world.told == [4]
 
 
 async def test_an_operator_gives_up_and_may_try_again(world: World) -> None:
+    service = UploadService(world.database, world.clock)
+    actor = Actor("tester", "")
     world.stores.failures = 1
     path = await world.add("a.flv")
     world.queue.start()
     await settle(world, "failed", 1)
-    [row] = await world.rows()
-    async with world.database.write() as session:
-        await uploads.give_up(session, row.id)
+    [failing] = (await service.page()).items
+    assert (failing.kind, failing.key, failing.tries, failing.error) == ("file", "k/a.flv", 1, "the store is away")
+    assert await service.give_up([failing.id, 4711], actor=actor) == 1
+    assert await service.give_up([failing.id], actor=actor) == 0
+    assert [item.id for item in (await service.page("given_up")).items] == [failing.id]
+    assert (await service.page()).total == 0
     world.clock.now_s += 3600
     world.queue.wake()
     assert await world.queue.waiting() == 0
     assert path.exists()
+    assert await service.try_again([failing.id], actor=actor) == 1
+    world.queue.wake()
+    await settle(world, "empty")
+
+
+async def test_thousands_of_files_for_a_store_that_is_away_do_not_stand_in_the_way_of_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_file, tried = world.stores.put_file, 0
+
+    async def away(endpoint: str, bucket: str, *args: object, **kwargs: object) -> Stored:
+        nonlocal tried
+        if bucket == "away":
+            tried += 1
+            raise ObjectError("the store is away")
+        return await put_file(endpoint, bucket, *args, **kwargs)
+
+    monkeypatch.setattr(world.stores, "put_file", away)
     async with world.database.write() as session:
-        await uploads.try_again(session, row.id, world.clock.now_s)
+        for number in range(50):
+            path = world.folder / str(number)
+            path.write_bytes(b"data")
+            place = {"endpoint": ENDPOINT, "bucket": "away", "key": f"k/{number}"}
+            world.queue.enqueue(session, path, **place, bytes_=4, sha256="", owner_kind="file", owner_id=1)
+    await world.add("good.flv")
+    world.queue.start()
+    await settle(world, "left", 50)
+    assert tried == 4  # as many as run at once
+    world.clock.now_s += 5
+    world.queue.wake()
+    await settle(world, "tried", 5)
+    assert tried == 5  # one that looks whether the store is back
+    world.clock.now_s -= 86_400  # the clock goes back
+    monkeypatch.setattr(world.stores, "put_file", put_file)
     world.queue.wake()
     await settle(world, "empty")
 
@@ -213,5 +254,5 @@ async def test_files_of_other_nodes_are_left_to_them(world: World) -> None:
         (await session.scalars(select(Upload))).one().node = "n2"
     await world.add("new.flv")
     world.queue.start()
-    await settle(world, "only_one_left")
+    await settle(world, "left", 1)
     assert [row.node for row in await world.rows()] == ["n2"]

@@ -14,8 +14,9 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from headwater.store.database import Database
@@ -25,15 +26,36 @@ from headwater.store.objects import ObjectError, ObjectStores
 RETRY_FIRST_S, RETRY_FACTOR, RETRY_MAX_S = 5.0, 2.0, 600.0
 """Pauses after failures. A store that is back after a night gets everything within ten minutes; no file is ever given up."""
 
+AWAY_MAX_S = 60.0
+"""Longest rest of a bucket that fails. While it rests none of its files is tried, and then one to begin with: thousands of
+files for a store that is away must not stand in the way of those for one that answers."""
+
+LOOK_S = 5.0
+"""How often the queue is looked at, even without news: operators change it in the database (`domains.uploads`)."""
+
 HASH_BYTES = 1024 * 1024
 """Read at once for a checksum."""
 
 MISSING = "the local file is missing"
 
+Place = tuple[str, str]
+"""Endpoint and bucket."""
+
 Handler = Callable[[AsyncSession, int], Awaitable[None]]
 """Told, inside the transaction that notes it, that the file of the owner's row with this id is stored."""
 
 log = structlog.get_logger()
+
+
+class _Away(msgspec.Struct):
+    """A bucket whose last upload failed: the pause after it, and until when it rests (by the queue's clock)."""
+
+    pause_s: float
+    until_s: float
+
+    def rests(self, now_s: float) -> bool:
+        """Whether it is left alone. A rest that is longer than any was noted before the clock went back."""
+        return 0 < self.until_s - now_s <= AWAY_MAX_S
 
 
 class Uploads:
@@ -52,7 +74,8 @@ class Uploads:
         self._now_s = now_s
         self._handlers: dict[str, Handler] = {}
         self._news = asyncio.Event()
-        self._busy: dict[int, str] = {}  # keys by id
+        self._busy: dict[int, Upload] = {}
+        self._away: dict[Place, _Away] = {}
         self._carrying: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -123,35 +146,43 @@ class Uploads:
     async def _run(self) -> None:
         while True:
             self._news.clear()
-            pause_s = RETRY_FIRST_S
+            more = False
             try:
-                pause_s = await self._begin_due()
+                more = await self._begin_due()
             except Exception:  # the top of this task: a database that fails now may be back later
                 log.exception("the queue of uploads could not be read")
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), pause_s)
+            if not more:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), LOOK_S)
 
-    async def _begin_due(self) -> float:
-        """Begin as many uploads as may run at once; seconds until the next one is due."""
+    async def _begin_due(self) -> bool:
+        """Begin as many uploads as may run at once; whether it is worth while to look again at once."""
         room = self._at_once - len(self._busy)
         if room <= 0:
-            return RETRY_MAX_S  # the end of one is news
+            return False  # the end of one is news
+        now_s = self._now_s()
+        busy = list(self._busy.values())
+        testing = {(each.endpoint, each.bucket) for each in busy} & self._away.keys()
         async with self._database.read() as session:
             query = select(Upload).where(Upload.node == self._node, Upload.state.in_(("waiting", "stored")))
+            # what is due later than any pause lasts was noted before the clock went back
+            query = query.where(or_(Upload.next_try_s <= now_s, Upload.next_try_s > now_s + RETRY_MAX_S))
             # the file before it under the same name must be done with first, or it might be the last to arrive
-            query = query.where(Upload.id.not_in(list(self._busy)), Upload.key.not_in(list(self._busy.values())))
+            query = query.where(Upload.id.not_in([each.id for each in busy]), Upload.key.not_in([each.key for each in busy]))
+            for endpoint, bucket in testing | {place for place, away in self._away.items() if away.rests(now_s)}:
+                query = query.where(not_(and_(Upload.endpoint == endpoint, Upload.bucket == bucket)))
             found = (await session.scalars(query.order_by(Upload.next_try_s, Upload.id).limit(room + 1))).all()
-        now_s = self._now_s()
         for upload in found[:room]:
-            if upload.next_try_s > now_s:
-                return upload.next_try_s - now_s
-            if upload.key in self._busy.values():
+            place = upload.endpoint, upload.bucket
+            if place in testing or any(upload.key == each.key for each in self._busy.values()):
                 continue
+            if place in self._away:
+                testing.add(place)
             task = asyncio.create_task(self._carry(upload), name=f"upload {upload.id}")
-            self._busy[upload.id] = upload.key
+            self._busy[upload.id] = upload
             self._carrying.add(task)
             task.add_done_callback(functools.partial(self._done, upload.id))
-        return max(found[-1].next_try_s - now_s, 0.0) if len(found) > room else RETRY_MAX_S
+        return len(found) > room
 
     def _done(self, upload: int, task: asyncio.Task[None]) -> None:
         del self._busy[upload]
@@ -163,6 +194,7 @@ class Uploads:
         try:
             if upload.state == "waiting":
                 await self._put(upload, path)
+                self._away.pop((upload.endpoint, upload.bucket), None)
                 async with self._database.write() as session:
                     row = await session.get(Upload, upload.id)
                     if row is None or row.state != "waiting":
@@ -195,9 +227,23 @@ class Uploads:
             and await asyncio.to_thread(sha256_of, path) != upload.sha256
         ):
             raise ObjectError("the local file has changed since it was made")
-        await self._stores.put_file(
-            upload.endpoint, upload.bucket, upload.key, path, bytes_=upload.bytes, content_type=upload.content_type
-        )
+        try:
+            await self._stores.put_file(
+                upload.endpoint, upload.bucket, upload.key, path, bytes_=upload.bytes, content_type=upload.content_type
+            )
+        except Exception:
+            self._rest(upload)
+            raise
+
+    def _rest(self, upload: Upload) -> None:
+        """Leave a bucket alone for a while. Files that were under way together count as one try."""
+        place, now_s = (upload.endpoint, upload.bucket), self._now_s()
+        away = self._away.get(place)
+        if away is None:
+            self._away[place] = _Away(RETRY_FIRST_S, now_s + RETRY_FIRST_S)
+        elif not away.rests(now_s):
+            away.pause_s = min(away.pause_s * RETRY_FACTOR, AWAY_MAX_S)
+            away.until_s = now_s + away.pause_s
 
     async def _failed(self, upload: Upload, reason: str) -> None:
         pause_s = min(RETRY_FIRST_S * RETRY_FACTOR**upload.tries, RETRY_MAX_S)
@@ -209,23 +255,6 @@ class Uploads:
                     row.tries += 1
                     row.error = reason
                     row.next_try_s = self._now_s() + pause_s
-
-
-async def give_up(session: AsyncSession, upload: int) -> Upload | None:
-    """An operator gives up on an upload: it is not tried again, and the local file stays. None if there is no such upload."""
-    row = await session.get(Upload, upload)
-    if row is not None:
-        row.state = "given_up"
-    return row
-
-
-async def try_again(session: AsyncSession, upload: int, now_s: float) -> Upload | None:
-    """An operator wants an upload to be tried now, given up or not; `Uploads.wake` begins at once."""
-    row = await session.get(Upload, upload)
-    if row is not None:
-        row.state = "waiting"
-        row.next_try_s = now_s
-    return row
 
 
 def sha256_of(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 Code = Literal[
+    "Bucket.InUse",
     "Certificate.Duplicated",
     "Certificate.InUse",
     "Certificate.MissMatch",
@@ -28,6 +29,7 @@ Code = Literal[
     "EntityAlreadyExists.User",
     "EntityNotExist.AccessKey",
     "EntityNotExist.Account",
+    "EntityNotExist.Bucket",
     "EntityNotExist.Claim",
     "EntityNotExist.Filing",
     "EntityNotExist.RootDomain",
@@ -132,6 +134,7 @@ Code = Literal[
 # transcoding QuotaExceeded.*, InvalidRuleId.*, InvalidTemplateId.*, Watermark.InUse and the message of MissingParam; of
 # certificates all but Certificate.Duplicated, Certificate.MissMatch, InvalidSSLProtocol.* and *.MissingParameter.
 _CATALOG: Final[dict[Code, tuple[int, str]]] = {
+    "Bucket.InUse": (400, "The bucket is in use."),
     "Certificate.Duplicated": (400, "The certificate name is duplicated."),
     "Certificate.InUse": (400, "The certificate is in use."),
     "Certificate.MissMatch": (400, "The certificate is not match the private key."),
@@ -161,6 +164,7 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "EntityAlreadyExists.User": (400, "The specified console user already exists."),
     "EntityNotExist.AccessKey": (404, "The specified access key does not exist."),
     "EntityNotExist.Account": (404, "The specified account does not exist."),
+    "EntityNotExist.Bucket": (404, "Nobody has claimed the specified bucket."),
     "EntityNotExist.Claim": (404, "The specified claim does not exist."),
     "EntityNotExist.Filing": (404, "The specified filing does not exist."),
     "EntityNotExist.RootDomain": (404, "Nobody has proved to own the specified root domain."),

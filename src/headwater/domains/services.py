@@ -13,6 +13,7 @@ from headwater.domains.accounts import AccountService
 from headwater.domains.audit import AuditService
 from headwater.domains.bindings import BindingService
 from headwater.domains.blocks import BlockService
+from headwater.domains.bucket_register import BucketService
 from headwater.domains.buckets import Buckets
 from headwater.domains.certificates import CertificateService
 from headwater.domains.claims import ClaimService
@@ -36,6 +37,7 @@ from headwater.domains.tickets import TicketService
 from headwater.domains.time_shift import TimeShiftService
 from headwater.domains.tokens import TokenService
 from headwater.domains.transcoding import TranscodingService
+from headwater.domains.uploads import UploadService
 from headwater.domains.usage import UsageService
 from headwater.domains.users import UserService
 from headwater.domains.watermarks import WatermarkService
@@ -83,6 +85,8 @@ class Services:
     recording: RecordingService
     library: LibraryService
     record_content: RecordContentService
+    buckets: BucketService
+    uploads: UploadService
 
 
 def build(database: Database, cluster: Cluster, settings: Settings, clock: Callable[[], float] = time.time) -> Services:
@@ -141,5 +145,7 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         recording=RecordingService(database, plans, buckets, centers, clock),
         library=LibraryService(database, plans, buckets, clock),
         record_content=RecordContentService(database, stores, buckets, clock),
+        buckets=BucketService(database, stores, clock),
+        uploads=UploadService(database, clock),
         certificates=CertificateService(database, domains.publisher, settings.acme, clock),
     )

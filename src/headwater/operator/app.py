@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast, get_args
 
 import msgspec
 import structlog
@@ -22,6 +22,7 @@ from headwater.domains.limiter import SignInLimiter
 from headwater.domains.services import Services
 from headwater.domains.tables import TEXT_MAX
 from headwater.domains.tokens import Access
+from headwater.domains.uploads import Show
 from headwater.store.database import Actor
 
 PATH = "/operator/v1"
@@ -30,8 +31,8 @@ PAGE_MAX = 1_000_000
 """Keeps the offset within what databases count."""
 BODY_MAX_BYTES = 4096
 """The body of one claim has a hundred bytes."""
-CALLBACKS_BODY_MAX_BYTES = 65536
-"""The numbers of some thousand callbacks."""
+IDS_BODY_MAX_BYTES = 65536
+"""The numbers of some thousand callbacks or files."""
 BODY_TIMEOUT_S = 60.0
 """How long a client may take to send its body: the longest list takes as long at 5 Mbit/s."""
 
@@ -54,8 +55,13 @@ class _List(msgspec.Struct, forbid_unknown_fields=True):
     claims: list[_Row]
 
 
-class _Callbacks(msgspec.Struct, forbid_unknown_fields=True):
+class _Ids(msgspec.Struct, forbid_unknown_fields=True):
     ids: list[int]
+
+
+class _Bucket(msgspec.Struct, forbid_unknown_fields=True):
+    bucket: str
+    store: str = ""
 
 
 class _Group(msgspec.Struct, forbid_unknown_fields=True):
@@ -162,13 +168,43 @@ async def _callbacks(call: _Call) -> Any:
 
 
 async def _resend(call: _Call) -> Any:
-    asked = _decoded(await call.body(CALLBACKS_BODY_MAX_BYTES), _Callbacks)
+    asked = _decoded(await call.body(IDS_BODY_MAX_BYTES), _Ids)
     return {"queued": await call.services.callbacks.resend(asked.ids, actor=call.actor)}
 
 
 async def _drop(call: _Call) -> Any:
-    asked = _decoded(await call.body(CALLBACKS_BODY_MAX_BYTES), _Callbacks)
+    asked = _decoded(await call.body(IDS_BODY_MAX_BYTES), _Ids)
     return {"dropped": await call.services.callbacks.drop(asked.ids, actor=call.actor)}
+
+
+async def _uploads(call: _Call) -> Any:
+    asked = call.page()
+    state = call.request.query_params.get("state", "failing")
+    if state not in get_args(Show):
+        raise _refusal(400, "InvalidParam", "`state` is failing, waiting or given_up.")
+    page = await call.services.uploads.page(cast(Show, state), domain=call.domain("domain"), **asked)
+    return {"uploads": page.items, "total": page.total, "page": asked["page_number"], "page_size": asked["page_size"]}
+
+
+async def _retry(call: _Call) -> Any:
+    asked = _decoded(await call.body(IDS_BODY_MAX_BYTES), _Ids)
+    return {"queued": await call.services.uploads.try_again(asked.ids, actor=call.actor)}
+
+
+async def _give_up(call: _Call) -> Any:
+    asked = _decoded(await call.body(IDS_BODY_MAX_BYTES), _Ids)
+    return {"given_up": await call.services.uploads.give_up(asked.ids, actor=call.actor)}
+
+
+async def _buckets(call: _Call) -> Any:
+    asked = call.page()
+    page = await call.services.buckets.page(account=call.request.query_params.get("account", ""), **asked)
+    return {"buckets": page.items, "total": page.total, "page": asked["page_number"], "page_size": asked["page_size"]}
+
+
+async def _release(call: _Call) -> Any:
+    asked = _decoded(await call.body(BODY_MAX_BYTES), _Bucket)
+    return await call.services.buckets.release(asked.bucket, asked.store, actor=call.actor)
 
 
 async def _groups(call: _Call) -> Any:
@@ -219,6 +255,11 @@ def create_app(services: Services, clock: Callable[[], float] = time.time) -> St
         route("/callbacks", "GET", "read", _callbacks),
         route("/callbacks/resend", "POST", "write", _resend),
         route("/callbacks/drop", "POST", "write", _drop),
+        route("/uploads", "GET", "read", _uploads),
+        route("/uploads/retry", "POST", "write", _retry),
+        route("/uploads/give-up", "POST", "write", _give_up),
+        route("/buckets", "GET", "read", _buckets),
+        route("/buckets/release", "POST", "write", _release),
         route("/bitrate-groups/{domain}", "GET", "read", _groups),
         route("/bitrate-groups/{domain}/{app}/{group}", "PUT", "write", _put_group),
         route("/bitrate-groups/{domain}/{app}/{group}", "DELETE", "write", _delete_group),
