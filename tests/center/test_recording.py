@@ -152,9 +152,10 @@ class World:
         return await self.state() == [state]
 
     async def stored(self, count: int) -> bool:
-        async with self.database.read() as session:
-            waiting = (await session.scalars(select(Upload))).all()
-        return not waiting and len(await self.files()) == count and await self.state() == ["closed"]
+        if len(await self.files()) != count or await self.state() != ["closed"]:
+            return False
+        async with self.database.read() as session:  # last: nothing is added to the queue any more
+            return not (await session.scalars(select(Upload))).all()
 
     def written_ms(self) -> int:
         """How far the one recording is."""
