@@ -44,7 +44,7 @@ class Camera(Encoder):
     def roll(self, tags: int) -> None:
         for _ in range(tags):
             tag = self._round[self._next]
-            tag = msgspec.structs.replace(tag, timestamp_ms=tag.timestamp_ms + self._laps * 2100)
+            tag = msgspec.structs.replace(tag, timestamp_ms=tag.timestamp_ms + self._laps * 2000)
             self.stream.write(tag.kind, tag.timestamp_ms, tag.payload)
             self.written.append(tag)
             self._next = (self._next + 1) % len(self._round)
