@@ -1,4 +1,4 @@
-"""Keeps a worker process alive: starts it, restarts it with growing pauses when it dies, and stops it in order.
+"""Keeps a worker process alive: starts it, kills it when it hangs, restarts it with growing pauses, and stops it in order.
 
 The worker's life hangs on its standard input: the pipe stays open as long as the main process lives, so even after a
 `kill -9` of the main process the worker reads the end of file and leaves. No worker outlives its platform.
@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
+from headwater.observe import heartbeat
+
 BACKOFF_FIRST_S = 0.5
 """Pause before the first restart: a worker that died once should be back before a player gives up."""
 
@@ -28,6 +30,19 @@ HEALTHY_AFTER_S = 60.0
 
 KILL_MARGIN_S = 3.0
 """How much longer than its drain time a stopping worker may take before it is killed."""
+
+LOOK_S = 1.0
+"""How often a worker's sign of life (observe.heartbeat) is looked for."""
+
+HUNG_LOOKS = 30
+"""A worker whose event loop has had no turn for so many looks is killed and started anew. After half a minute without a byte
+every player's buffer has run dry and encoders have given up, so the kill takes nothing from anybody; a worker that is merely
+busy gets many turns in that time, for no piece of its work takes a second. Looks are counted, not seconds: when the whole
+machine stood still, this process had no turn either.
+"""
+
+START_FAILED = 127
+"""Stands for the exit code of a process that could not be started, as in a shell."""
 
 log = structlog.get_logger()
 
@@ -96,13 +111,29 @@ class Supervisor:
 
     async def _live(self) -> int:
         """Start the worker and return its exit code once it has ended, by itself or because it was asked to stop."""
-        # A session of its own keeps the terminal's Ctrl-C away from the worker: it is asked to stop in its turn.
-        process = await asyncio.create_subprocess_exec(*self._command, stdin=asyncio.subprocess.PIPE, start_new_session=True)
+        beats, beater = os.pipe()
+        os.set_blocking(beats, False)
+        try:
+            # A session of its own keeps the terminal's Ctrl-C away from the worker: it is asked to stop in its turn.
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=(beater,),
+                env={**os.environ, heartbeat.VARIABLE: str(beater)},
+            )
+        except OSError as error:  # no memory or no process to be had just now
+            os.close(beats)
+            log.error("worker cannot be started", worker=self.name, error=str(error))
+            return START_FAILED
+        finally:
+            os.close(beater)
         assert process.stdin is not None  # stdin=PIPE
         self.pid = process.pid
         log.info("worker started", worker=self.name, pid=process.pid)
         ended = asyncio.create_task(process.wait())
         stopping = asyncio.create_task(self._stopping.wait())
+        watching = asyncio.create_task(self._watch(process, beats))
         try:
             process.stdin.write(self._told)
             await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -111,9 +142,28 @@ class Supervisor:
             return await ended
         finally:
             stopping.cancel()
+            watching.cancel()
+            os.close(beats)
             process.stdin.close()
             self.pid = None
             self._sweep(process.pid)
+
+    async def _watch(self, process: asyncio.subprocess.Process, beats: int) -> None:
+        """Kill the worker if it shows no sign of life any more. One that has shown none yet is still starting."""
+        silent: int | None = None
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                if not os.read(beats, 4096):
+                    return  # it ends
+                silent = 0
+            except BlockingIOError:
+                if silent is not None:
+                    silent += 1
+            if silent is not None and silent >= HUNG_LOOKS:
+                log.error("worker killed", worker=self.name, pid=process.pid, reason=f"no sign of life for {HUNG_LOOKS} s")
+                self._send(process, signal.SIGKILL)
+                return
 
     async def _end(self, process: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> None:
         self._send(process, signal.SIGTERM)

@@ -13,6 +13,8 @@ import pytest
 from headwater.access.demand import WANT_PREFIX, Refused, refused_key, want_key
 from headwater.access.plan import Rendition, Video
 from headwater.access.presence import stream_key
+from headwater.center import server
+from headwater.center.manager import KeptPlan
 from headwater.cluster.centers import CenterError, CenterRefusal
 from support import center_world
 from support.center_world import PRODUCT, World
@@ -51,10 +53,13 @@ async def test_a_live_stream_gets_its_jobs_and_they_are_seen_by_all(world: World
     with pytest.raises(CenterRefusal) as refused:
         await world.centers.ask("POST", "/nothing")
     assert refused.value.status == 404
+    [kept] = await world.worker.cluster.list("kept-plan/")
+    assert kept.key == f"kept-plan/node/{'/'.join(KEY)}"
+    assert msgspec.json.decode(kept.value, type=KeptPlan).session == "encoder"
     await world.worker.cluster.delete(stream_key(*KEY))
     await eventually(lambda: not world.center.hosts.jobs, "all jobs have ended")
     async with asyncio.timeout(10):
-        while await world.centers.jobs():
+        while await world.centers.jobs() or await world.worker.cluster.list("kept-plan/"):
             await asyncio.sleep(0.05)
 
 
@@ -73,7 +78,11 @@ async def test_a_rendition_that_is_wanted_appears_and_goes(world: World) -> None
     await eventually(lambda: world.state("transcode") == "", "the rendition's job has ended")
 
 
-async def test_a_rendition_over_the_quota_is_refused_for_all_to_see(world: World) -> None:
+async def test_a_rendition_over_the_quota_is_refused_for_all_to_see_and_logged_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[dict[str, object]] = []
+    monkeypatch.setattr(server.log, "warning", lambda event, **fields: logged.append({"event": event, **fields}), raising=False)
     await world.plan(_rendition(lazy=False), Rendition("*", "hd", lazy=False, video=Video(height=90)), most=1)
     encoder = Encoder(world.worker)
     encoder.write(60)
@@ -82,6 +91,11 @@ async def test_a_rendition_over_the_quota_is_refused_for_all_to_see(world: World
         while (entry := await world.worker.cluster.get(refused_key(*KEY, "ld"))) is None:
             await asyncio.sleep(0.01)
     assert msgspec.json.decode(entry.value, type=Refused).reason == "quota"
+    world.center.again(KEY)
+    await eventually(lambda: not world.center._news.is_set(), "it has decided again")
+    [refusal] = [line for line in logged if line["event"] == "rendition refused"]
+    assert (refusal["stream"], refusal["template"], refusal["reason"]) == ("/".join(KEY), "ld", "quota")
+    assert world.center.refusals == {"quota": 1}
 
 
 async def test_a_killed_job_comes_back_and_its_source_notices_nothing(world: World) -> None:

@@ -10,7 +10,7 @@ import pytest
 from headwater.access.plan import Audio, Plan, Rendition, Video
 from headwater.access.presence import StreamPresence
 from headwater.center.department import StreamId
-from headwater.center.manager import REFUSED_S, SETTLED_S, Load, Manager
+from headwater.center.manager import REFUSED_S, SETTLED_S, KeptPlan, Load, Manager
 from support.fake_department import FakeDepartment
 
 CAM: StreamId = ("play.test", "live", "cam")
@@ -105,6 +105,28 @@ def test_who_comes_back_in_time_keeps_a_rendition_running(world: World) -> None:
     world.want("ld", 25)
     world.at(25)
     assert world.at(60)[TRANSCODE] == ["ld"]
+
+
+def test_a_session_keeps_its_plan_in_a_center_that_is_started_anew(world: World) -> None:
+    begun, changed = _plan(_rendition("ld")), _plan(_rendition("hd"))
+    world.manager.plan_changed("play.test", begun)
+    world.manager.stream_changed(CAM, _presence(), 0)
+    world.at(0)
+    [(stream, kept)] = world.manager.kept_news().items()
+    assert stream == CAM
+    assert kept == KeptPlan("s1", begun)
+    assert world.manager.kept_news() == {}
+    for session, plan in (("s1", begun), ("s2", changed)):
+        anew = World()
+        anew.manager.keep(CAM, kept)
+        anew.manager.plan_changed("play.test", changed)
+        anew.manager.stream_changed(CAM, _presence(session=session), 10)
+        anew.at(10)
+        assert anew.records.plans[-1] == plan
+        assert anew.manager.kept_news() == ({} if plan == begun else {CAM: KeptPlan("s2", changed)})
+    world.manager.stream_changed(CAM, None, 20)
+    world.at(20)
+    assert world.manager.kept_news() == {CAM: None}
 
 
 def test_one_job_makes_all_renditions_of_a_stream(world: World) -> None:

@@ -25,6 +25,17 @@ time.sleep(600)
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + OBEDIENT
 SHORT = "import sys; sys.exit(3)"
 
+BEATING = """
+import asyncio, os, signal, sys
+from headwater.observe import heartbeat
+async def main():
+    heartbeat.begin(asyncio.get_running_loop())
+    with open(sys.argv[1], "a") as file:
+        file.write(sys.stdin.readline())
+    await asyncio.sleep(600)
+asyncio.run(main())
+"""
+
 Start = Callable[..., Supervisor]
 
 
@@ -106,6 +117,35 @@ async def test_a_healthy_minute_forgives_what_was_before(start: Start, monkeypat
         worker = start(SHORT)
         await eventually(lambda: worker.restarts >= 3)
     assert {line["restart_in_s"] for line in logs if line["event"] == "worker died"} == {0.01}
+
+
+async def test_a_worker_that_hangs_is_killed_and_started_anew_and_one_that_works_is_not(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "LOOK_S", 0.1)
+    with capture_logs() as logs:
+        worker = start(BEATING)
+        await told(tmp_path / "told", 1)
+        first = worker.pid
+        assert first is not None
+        await asyncio.sleep(supervisor.HUNG_LOOKS * 0.1 + 1)  # it lives on longer than one that hangs
+        assert worker.pid == first
+        os.kill(first, signal.SIGSTOP)
+        await told(tmp_path / "told", 2)
+    assert worker.pid not in (None, first)
+    assert worker.restarts == 1
+    assert [line["reason"] for line in logs if line["event"] == "worker killed"] == ["no sign of life for 30 s"]
+
+
+async def test_a_worker_that_cannot_be_started_is_tried_again(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_: object, **__: object) -> None:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", full)
+    worker = start(OBEDIENT)
+    await eventually(lambda: worker.restarts >= 2)
+    monkeypatch.undo()
+    await eventually(lambda: worker.pid)
 
 
 async def test_a_worker_that_does_not_listen_is_killed(start: Start, tmp_path: Path) -> None:

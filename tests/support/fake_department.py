@@ -13,7 +13,7 @@ from headwater.center.department import Wanted
 
 
 class FakeDepartment:
-    """mode: of all jobs. needed: templates that it works on. heard: (job, event) as told."""
+    """mode: of all jobs. needed: templates that it works on. plans: with which it was asked. heard: (job, event) as told."""
 
     module = "support.fake_job"
     routes: Sequence[BaseRoute] = ()
@@ -26,6 +26,7 @@ class FakeDepartment:
         self.linger_s = 0.0
         self.needed: tuple[str, ...] = ()
         self.renditions = False
+        self.plans: list[Plan] = []
         self.heard: list[tuple[str, list[object]]] = []
         self.over: list[tuple[str, str]] = []
         self.closed = False
@@ -37,6 +38,7 @@ class FakeDepartment:
         return self.needed
 
     def wanted(self, stream: StreamPresence, plan: Plan, granted: Mapping[str, float]) -> list[Wanted]:
+        self.plans.append(plan)
         if self.renditions:
             spec = {"publish": sorted(granted)}
             return [Wanted(stream.stream, msgspec.json.encode(spec), self.linger_s)] if granted else []

@@ -52,6 +52,13 @@ class Load(msgspec.Struct, frozen=True):
     free_cores: float = float("inf")
 
 
+class KeptPlan(msgspec.Struct, frozen=True):
+    """The plan with which a publisher's session began."""
+
+    session: str
+    plan: Plan
+
+
 class _Stream(msgspec.Struct):
     """A source stream: as announced, the plan when it was published, the jobs that it had last, and when it went.
 
@@ -87,8 +94,14 @@ class Manager:
         self._since: dict[RenditionId, float] = {}
         self._refused: dict[RenditionId, tuple[Refused, float]] = {}
         self._stale: set[StreamId] = set()
+        self._kept: dict[StreamId, KeptPlan] = {}
+        self._kept_news: dict[StreamId, KeptPlan | None] = {}
 
     # what it is told
+
+    def keep(self, stream: StreamId, kept: KeptPlan) -> None:
+        """With which plan a stream was published, as a center before this one has noted it. Tell it before the streams."""
+        self._kept[stream] = kept
 
     def stream_changed(self, stream: StreamId, presence: StreamPresence | None, now: float) -> None:
         """A stream has been announced, has changed, or is gone. Products, and streams of other nodes, are none of ours."""
@@ -98,12 +111,20 @@ class Manager:
                 known.gone_at = now
             return
         if known is None:
-            self._streams[stream] = _Stream(presence, self.plan(presence.domain), {})
+            self._streams[stream] = _Stream(presence, self._plan_of(stream, presence), {})
         else:
             if known.presence.session != presence.session:
-                known.plan = self.plan(presence.domain)
+                known.plan = self._plan_of(stream, presence)
             known.presence, known.gone_at = presence, None
         self._stale.add(stream)
+
+    def _plan_of(self, stream: StreamId, presence: StreamPresence) -> Plan:
+        """The plan of a session that is new here: that of now, unless a center before this one has seen it begin."""
+        kept = self._kept.get(stream)
+        if kept is None or kept.session != presence.session:
+            kept = self._kept[stream] = KeptPlan(presence.session, self.plan(presence.domain))
+            self._kept_news[stream] = kept
+        return kept.plan
 
     def plan_changed(self, domain: str, plan: Plan | None) -> None:
         """A domain's plan is another one now."""
@@ -152,6 +173,11 @@ class Manager:
         """All streams that are live."""
         return [known.presence for known in self._streams.values() if known.gone_at is None]
 
+    def kept_news(self) -> dict[StreamId, KeptPlan | None]:
+        """What is to be noted, since the last call, for a center after this one; None for streams that are gone."""
+        news, self._kept_news = self._kept_news, {}
+        return news
+
     # what it decides
 
     def decide(self, now: float, load: Load) -> Decision:
@@ -171,6 +197,8 @@ class Manager:
                 known.jobs = {key: wanted for key, wanted in known.jobs.items() if gone_s < wanted.linger_s}
                 if not known.jobs:
                     del self._streams[stream]
+                    self._kept.pop(stream, None)
+                    self._kept_news[stream] = None
                     continue
             source = self._source(known.presence)
             for key, wanted in known.jobs.items():

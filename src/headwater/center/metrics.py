@@ -91,6 +91,13 @@ def families(center: CenterServer) -> list[Family]:
             "reason",
             {reason: refused[reason] for reason in ("quota", "cores")},
         ),
+        _by(
+            "headwater_rendition_refusals",
+            "counter",
+            "Refusals of renditions, by what was short.",
+            "reason",
+            {reason: center.refusals[reason] for reason in ("quota", "cores")},
+        ),
         Family(
             "headwater_center_cpu_seconds",
             "counter",

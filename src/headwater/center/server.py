@@ -18,6 +18,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ from headwater.center.delays import Delays
 from headwater.center.department import Center, Department, StreamId
 from headwater.center.hosts import Hosts, reap_left_behind
 from headwater.center.jobs import Setup
-from headwater.center.manager import Load, Manager, RenditionId
+from headwater.center.manager import KeptPlan, Load, Manager, RenditionId
 from headwater.center.recording import RecordingDepartment
 from headwater.center.shifts import Shifts
 from headwater.center.snapshots import SnapshotDepartment
@@ -50,6 +51,7 @@ from headwater.center.uploads import Uploads
 from headwater.cluster.centers import CENTER_PREFIX, JOB_PREFIX, CenterPresence, JobPresence
 from headwater.cluster.client import RemoteCluster
 from headwater.cluster.interface import SYNCED, Change, Cluster, ClusterError, Lease
+from headwater.observe import heartbeat
 from headwater.observe.machine import MachineLoad
 from headwater.settings import Acme, Objects, Settings, SharedClaims
 from headwater.store.database import Database
@@ -63,6 +65,10 @@ DEPARTMENTS: tuple[Callable[[Center], Department], ...] = (
     Delays,
 )
 """All departments, in the order of their start."""
+
+KEPT_PREFIX = "kept-plan/"
+"""Keys `kept-plan/<node>/<domain>/<app>/<stream>` with a KeptPlan. They are not leased: a center that is started anew
+goes on with the plans of the sessions that it finds."""
 
 LEASE_S = 5.0
 """A center that is gone for so long is forgotten, with its jobs and refusals."""
@@ -125,6 +131,7 @@ class CenterServer:
         setup = Setup(for_jobs(config.settings), str(self.spool))
         self.hosts = Hosts(self.departments, setup, self._notes)
         self.refused: dict[RenditionId, Refused] = {}
+        self.refusals: Counter[str] = Counter()
         self.failed: asyncio.Future[None] = loop.create_future()
         self._config = config
         self._loop = loop
@@ -135,6 +142,8 @@ class CenterServer:
         self._lease: Lease
         self._told_jobs: dict[str, bytes] = {}
         self._told_refused: dict[str, bytes] = {}
+        self._kept: dict[str, bytes] = {}
+        self._told_kept: dict[str, bytes] = {}
         self._exits = contextlib.AsyncExitStack()
 
     # Center
@@ -178,6 +187,10 @@ class CenterServer:
         self.uploads.start()
         self._exits.push_async_callback(self._end_jobs)
         self._lease = await self.cluster.lease(LEASE_S)
+        for entry in await self.cluster.list(f"{KEPT_PREFIX}{self.node}/"):
+            self._told_kept[entry.key] = self._kept[entry.key] = entry.value
+            domain, app, stream = entry.key.split("/")[2:]
+            self.manager.keep((domain, app, stream), msgspec.json.decode(entry.value, type=KeptPlan))
         # plans first: a stream's jobs are those of the plan that is known when it is seen
         for prefix, apply in (
             (PLAN_PREFIX, self._plan),
@@ -186,6 +199,7 @@ class CenterServer:
             (WANT_PREFIX, self._want),
         ):
             await self._follow(prefix, apply)
+        self._forget_plans()
         await self._exits.enter_async_context(_web(self._app(), self._config.internal_socket))
         self._own(self._work())
         self._own(self._tell())
@@ -253,14 +267,44 @@ class CenterServer:
             decision = self.manager.decide(time.time(), self._load())
             self.hosts.carry_out(decision.jobs)
             took_s = time.monotonic() - began
-            self.refused = decision.refused
+            self._note_refusals(decision.refused)
+            self._note_plans()
+            await self._put_changed(self._told_kept, self._kept, None)
             await self._put_changed(
                 self._told_refused,
                 {
                     refused_key(*stream, template): msgspec.json.encode(refused)
                     for (stream, template), refused in decision.refused.items()
                 },
+                self._lease,
             )
+
+    def _note_refusals(self, refused: dict[RenditionId, Refused]) -> None:
+        """Say once of each rendition why it is refused, as long as the reason stays the same."""
+        for key, refusal in refused.items():
+            before = self.refused.get(key)
+            if before is None or before.reason != refusal.reason:
+                self.refusals[refusal.reason] += 1
+                stream, template = key
+                log.warning(
+                    "rendition refused", stream="/".join(stream), template=template, reason=refusal.reason, error=refusal.text
+                )
+        self.refused = refused
+
+    def _note_plans(self) -> None:
+        for stream, kept in self.manager.kept_news().items():
+            key = f"{KEPT_PREFIX}{self.node}/{'/'.join(stream)}"
+            if kept is None:
+                self._kept.pop(key, None)
+            else:
+                self._kept[key] = msgspec.json.encode(kept)
+
+    def _forget_plans(self) -> None:
+        """Plans of sessions that have ended while no center was here."""
+        for key in tuple(self._kept):
+            domain, app, stream = key.split("/")[2:]
+            if self.manager.stream((domain, app, stream)) is None:
+                del self._kept[key]
 
     def _load(self) -> Load:
         cores: dict[StreamId, float] = {}
@@ -281,9 +325,9 @@ class CenterServer:
             keys = {
                 f"{JOB_PREFIX}{self.node}/{job.kind}/{job.id}": msgspec.json.encode(job) for job in job_presences(self.hosts)
             }
-            await self._put_changed(self._told_jobs, keys)
+            await self._put_changed(self._told_jobs, keys, self._lease)
 
-    async def _put_changed(self, told: dict[str, bytes], wanted: dict[str, bytes]) -> None:
+    async def _put_changed(self, told: dict[str, bytes], wanted: dict[str, bytes], lease: Lease | None) -> None:
         """Bring our keys in the store up to date."""
         try:
             for key in [key for key in told if key not in wanted]:
@@ -291,7 +335,7 @@ class CenterServer:
                 del told[key]
             for key, value in wanted.items():
                 if told.get(key) != value:
-                    await self.cluster.put(key, value, lease=self._lease)
+                    await self.cluster.put(key, value, lease=lease)
                     told[key] = value
         except ClusterError as error:
             log.warning("store cannot be told", error=str(error))
@@ -410,6 +454,7 @@ async def run(config: CenterConfig) -> None:
         center = CenterServer(config, cluster, database, loop)
         exits.push_async_callback(center.stop)
         await center.start()
+        heartbeat.begin(loop)
         log.info("center ready", pid=os.getpid(), spool=str(center.spool))
         waits = [loop.create_task(stopping.wait()), loop.create_task(parent_gone.wait())]
         ends: list[asyncio.Future[Any]] = [*waits, center.failed]

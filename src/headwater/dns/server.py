@@ -31,6 +31,7 @@ from headwater.dns.limiter import Limiter
 from headwater.dns.tcp import TcpListener
 from headwater.dns.udp import UdpListener
 from headwater.dns.zone import Target, Zone, ZoneError
+from headwater.observe import heartbeat
 from headwater.settings import listen_address
 
 LEASE_S = 5.0
@@ -223,6 +224,7 @@ async def run(config: DnsConfig) -> None:
             # Names are many, long-lived and free of cycles: looking through them for garbage would only cost.
             gc.collect()
             gc.freeze()
+            heartbeat.begin(loop)
             log.info("dns ready", pid=os.getpid(), zone=config.settings.domains.cname_zone, names=len(server.zone.targets))
             waits = [loop.create_task(stopping.wait()), loop.create_task(parent_gone.wait())]
             ends: list[asyncio.Future[Any]] = [*waits, server.failed]

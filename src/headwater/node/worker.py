@@ -58,6 +58,7 @@ from headwater.node.rtmp import RtmpConnection
 from headwater.node.upstreams import Upstreams
 from headwater.node.usage import Books
 from headwater.node.wants import Wants
+from headwater.observe import heartbeat
 from headwater.observe.counters import Counters
 from headwater.settings import Listen, listen_address
 
@@ -437,6 +438,7 @@ async def run(config: WorkerConfig) -> None:
     node = Node(config, cluster, loop)
     try:
         await node.start()
+        heartbeat.begin(loop)
         log.info("worker ready", pid=os.getpid())
         waits = [loop.create_task(stopping.wait()), loop.create_task(parent_gone.wait())]
         ends: list[asyncio.Future[Any]] = [*waits, node.failed]
