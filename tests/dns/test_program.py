@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import re
@@ -24,9 +23,10 @@ import pytest
 from headwater.cluster.client import RemoteCluster
 from headwater.cluster.nodes import NodePresence, node_key
 from support.api import REGION, Api
+from support.commands import headwater
 from support.ports import free_port
 from support.programs import program
-from support.server import PROGRAM, Server, running
+from support.server import Server, running
 from support.wait import eventually, until
 
 ZONE = "w.example.net"
@@ -199,16 +199,13 @@ def test_a_server_that_dies_comes_back_and_the_others_do_not_notice() -> None:
         ("domains.cname_zone=a..b", "domains.cname_zone"),
     ],
 )
-async def test_settings_that_cannot_be_used_are_named_at_the_start(
+def test_settings_that_cannot_be_used_are_named_at_the_start(
     setting: str, complaint: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     listen = [f"--set=listen.{name}=" for name in ("rtmps", "https", "metrics", "console")]
     listen += [f"--set=listen.{name}={LOOPBACK}:{free_port()}" for name in ("rtmp", "http", "api", "dns")]
     folder = tmp_path_factory.mktemp("d")
-    process = await asyncio.create_subprocess_exec(
-        *PROGRAM, "up", "--data-dir", str(folder), *listen, "--set", setting, stderr=asyncio.subprocess.PIPE
-    )
-    _, said = await process.communicate()
-    assert process.returncode == 1
-    assert complaint in said.decode()
-    assert "Traceback" not in said.decode()
+    done = headwater("up", "--data-dir", str(folder), *listen, "--set", setting)
+    assert done.returncode == 1
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr

@@ -13,17 +13,17 @@ import pytest
 
 from headwater.access.signing import sign_url
 from support.api import Pair
+from support.commands import headwater
 from support.players import get
-from support.server import Server
+from support.server import PROGRAM, Server
 from support.signing import auth_key
 
 KEY = "aliyunliveexp1234"
 
 
-def headwater(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the program."""
-    command = [sys.executable, "-m", "headwater", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+def program(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Start the program by itself, as a user does."""
+    return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=30, check=False)
 
 
 def refused(*arguments: str, code: int = 1) -> str:
@@ -37,7 +37,7 @@ def refused(*arguments: str, code: int = 1) -> str:
 
 
 def test_version_says_which() -> None:
-    assert headwater("version").stdout.strip() == version("headwater")
+    assert program("version").stdout.strip() == version("headwater")
 
 
 def test_help_loads_nothing_that_it_does_not_need() -> None:
@@ -79,7 +79,7 @@ def test_accounts_are_made_and_listed(tmp_path: Path) -> None:
     assert set(made) == {"account_id", "name", "access_key_id", "access_key_secret"}
     words = headwater("account", "create", "bob", "--data-dir", str(tmp_path / "new")).stdout
     assert "access_key_secret" in words
-    listed = json.loads(headwater("account", "list", "--json", "--data-dir", str(tmp_path / "new")).stdout)
+    listed = json.loads(program("account", "list", "--json", "--data-dir", str(tmp_path / "new")).stdout)
     assert [account["name"] for account in listed] == ["alice", "bob"]
     assert made["access_key_secret"] not in headwater("account", "list", "--data-dir", str(tmp_path / "new")).stdout
 

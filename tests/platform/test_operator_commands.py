@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from headwater.domains import services
 from headwater.settings import Settings
 from headwater.store.database import DATABASE_FILE, Actor, Database
 from support.api import REGION, Api, Refused
+from support.commands import headwater
 from support.server import Account, Server
 
 
@@ -46,8 +45,7 @@ def add(api: Api, name: str) -> str:
 
 def refused(server: Server, *arguments: str, code: int = 1) -> str:
     """What a command says that cannot do its work: one line."""
-    command = [sys.executable, "-m", "headwater", *arguments, "--data-dir", str(server.data_dir)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = headwater(*arguments, "--data-dir", str(server.data_dir))
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.startswith("headwater: ")
     assert len(done.stderr.splitlines()) == 1

@@ -8,7 +8,6 @@ import resource
 import socket
 import stat
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,17 +20,17 @@ from structlog.testing import capture_logs
 from headwater import platform
 from headwater.settings import Bounds, Limits, Overload, Settings
 from support.api import Api, make_pair
+from support.commands import headwater
 from support.ports import free_port
 from support.postgres import Postgres
-from support.server import LISTENERS, READY_TIMEOUT_S, Server, running
+from support.server import LISTENERS, Server, running
 
 
 def up(data_dir: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     """`headwater up` on free ports, for starts that must fail."""
     listen = {f"listen.{name}": f"127.0.0.1:{free_port()}" for name in (*LISTENERS, "dns")}
     flags = [f"--set={name}={value}" for name, value in {**listen, **settings}.items()]
-    command = [sys.executable, "-m", "headwater", "up", "--data-dir", str(data_dir), *flags]
-    return subprocess.run(command, capture_output=True, text=True, timeout=READY_TIMEOUT_S, check=False)
+    return headwater("up", "--data-dir", str(data_dir), *flags)
 
 
 @contextlib.contextmanager
@@ -81,8 +80,7 @@ def test_a_start_that_fails_makes_no_account_whose_key_nobody_saw(tmp_path: Path
     data = tmp_path / "data"
     line = complaint(up(data, **{"tls.certificate": str(tmp_path / "certificate"), "tls.key": str(tmp_path / "key")}))
     assert "worker-" in line
-    command = [sys.executable, "-m", "headwater", "account", "list", "--json", "--data-dir", str(data)]
-    assert json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout) == []
+    assert json.loads(headwater("account", "list", "--json", "--data-dir", str(data)).stdout) == []
 
 
 def test_the_data_are_for_the_owner_only(server: Server) -> None:
@@ -131,14 +129,10 @@ def test_a_data_dir_that_is_a_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spoil", ["headwater.db", "secret.key"])
 def test_spoilt_data_are_named(tmp_path: Path, spoil: str) -> None:
-    command = [sys.executable, "-m", "headwater", "account"]
-    subprocess.run([*command, "create", "alice", "--data-dir", str(tmp_path)], capture_output=True, timeout=20, check=True)
+    assert headwater("account", "create", "alice", "--data-dir", str(tmp_path)).returncode == 0
     (tmp_path / spoil).write_bytes(b"spoilt" * 1000)
     assert spoil in complaint(up(tmp_path))
-    listed = subprocess.run(
-        [*command, "list", "--data-dir", str(tmp_path)], capture_output=True, text=True, timeout=20, check=False
-    )
-    assert spoil in complaint(listed)
+    assert spoil in complaint(headwater("account", "list", "--data-dir", str(tmp_path)))
 
 
 def test_a_long_data_dir_leaves_room_for_sockets(tmp_path: Path) -> None:

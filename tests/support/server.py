@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.commands import headwater
 from support.ports import free_port
 from support.wait import until
 
@@ -118,14 +119,7 @@ class Server:
 
     def run(self, *arguments: str) -> str:
         """Run another `headwater` command on this server's data and return what it prints."""
-        done = subprocess.run(
-            [*PROGRAM, *arguments, "--data-dir", str(self.data_dir)],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            env=self._environ,
-            check=False,
-        )
+        done = headwater(*arguments, "--data-dir", str(self.data_dir), environ=self._environ)
         assert done.returncode == 0, f"headwater {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 

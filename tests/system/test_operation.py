@@ -9,8 +9,6 @@ import secrets
 import signal
 import socket
 import stat
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,14 @@ import httpx
 import pytest
 
 from support.api import Api, Pair, make_pair
+from support.commands import headwater
 from support.encoders import TagPush, trickle
 from support.flv import VIDEO, FlvTag
 from support.metrics import metrics, total
 from support.players import HttpViewer, RtmpViewer, get
 from support.ports import free_port
 from support.rtmp import Status
-from support.server import LISTENERS, READY_TIMEOUT_S, Server, running
+from support.server import LISTENERS, Server, running
 from support.signing import auth_key
 from support.wait import until, within
 
@@ -224,8 +223,7 @@ def test_settings_come_from_the_environment_and_flags_win() -> None:
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, flags: list[str], named: str) -> None:
-    command = [sys.executable, "-m", "headwater", "up", "--data-dir", str(tmp_path), *flags]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=READY_TIMEOUT_S, check=False)
+    done = headwater("up", "--data-dir", str(tmp_path), *flags)
     assert done.returncode != 0
     said = " ".join((done.stdout + done.stderr).split())
     assert "Traceback" not in said
@@ -236,8 +234,7 @@ def test_a_port_in_use_is_named(server: Server, tmp_path: Path) -> None:
     port = server.ports["rtmp"]
     listen = {name: f"127.0.0.1:{free_port()}" for name in LISTENERS} | {"rtmp": f"127.0.0.1:{port}"}
     flags = [flag for name, value in listen.items() for flag in ("--set", f"listen.{name}={value}")]
-    command = [sys.executable, "-m", "headwater", "up", "--data-dir", str(tmp_path), *flags]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=READY_TIMEOUT_S, check=False)
+    done = headwater("up", "--data-dir", str(tmp_path), *flags)
     assert done.returncode not in (0, None)
     assert str(port) in done.stdout + done.stderr
     assert "ready" not in done.stdout.split()
@@ -245,9 +242,7 @@ def test_a_port_in_use_is_named(server: Server, tmp_path: Path) -> None:
 
 def test_the_command_signs_urls(server: Server) -> None:
     key = secrets.token_hex(16)
-    command = [sys.executable, "-m", "headwater", "url", "sign", "rtmp://push.example.com/live/cam", "--key", key]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    url = done.stdout.strip()
+    url = headwater("url", "sign", "rtmp://push.example.com/live/cam", "--key", key).stdout.strip()
     head, _, token = url.partition("?auth_key=")
     assert head == "rtmp://push.example.com/live/cam"
     timestamp, rand, uid, _digest = token.split("-")
