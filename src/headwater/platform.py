@@ -153,7 +153,12 @@ class Platform:
         exits.push_async_callback(server.close)
         exits.push_async_callback(streams.close_history)
         await exits.enter_async_context(_background(streams.run_history))
-        await exits.enter_async_context(_background(streams.run_faults))
+        exits.push_async_callback(streams.note_faults, settings.data_dir)  # of the last pushes that the workers cut
+
+        async def tell_faults() -> None:
+            await streams.run_faults(settings.data_dir)
+
+        await exits.enter_async_context(_background(tell_faults))
         await exits.enter_async_context(_background(streams.run_purge))
         await exits.enter_async_context(_background(self.services.callbacks.run))
         await exits.enter_async_context(_background(self.services.callbacks.run_purge))

@@ -307,6 +307,18 @@ async def test_a_recording_by_hand_is_started_cut_stopped_and_closed(world: Worl
     assert frames_of(CLIP, VIDEO)[-len(before) :] == before  # from the moment of the command on
     assert frames_of(CLIP, VIDEO) == after
     assert len(await world.recordings()) == 1  # the stream is still live, and is not recorded again
+    with pytest.raises(CenterRefusal, match="`start` begins a recording") as none:
+        await world.command("restart")
+    assert none.value.code == "TaskNotFound"
+    world.notices.told.clear()
+    await world.command("start")
+    await wait(lambda: "record_started" in world.notices.told, "it is recorded again")
+    await world.command("stop")
+    await wait(lambda: "record_paused" in world.notices.told, "it is stopped again")
+    world.notices.told.clear()
+    await world.command("restart")  # of one that was stopped: its file closes, and another recording begins
+    await wait(lambda: "record_started" in world.notices.told, "another one begins")
+    assert len(await world.recordings()) == 3
 
 
 async def test_a_customers_server_decides_once_for_a_push(world: World) -> None:

@@ -12,8 +12,9 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
-from headwater.access import presence
-from headwater.access.presence import StreamPresence
+from headwater.access import faults, presence
+from headwater.access.presence import PublishFault, StreamPresence
+from headwater.domains import streams
 from headwater.domains.streams import StreamService
 from headwater.store.models import Callback
 from support.domain_world import ACTOR, PLAY, PUSH, SETTINGS, World, world_with
@@ -25,14 +26,16 @@ URL = "https://cb.example.com/hook"
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with world_with(tmp_path / "world", SETTINGS.domains) as world:
         await world.pair()
-        await world.services.notify.set_stream(world.account, PUSH, notify_url=URL, switch_url=f"{URL}/switch", actor=ACTOR)
+        await world.services.notify.set_stream(
+            world.account, PUSH, notify_url=URL, exception_url=f"{URL}/fault", switch_url=f"{URL}/switch", actor=ACTOR
+        )
         yield world
 
 
 @contextlib.asynccontextmanager
-async def watched(streams: StreamService) -> AsyncIterator[None]:
+async def watched(service: StreamService) -> AsyncIterator[None]:
     """The main process, until it dies."""
-    task = asyncio.create_task(streams.run_history())
+    task = asyncio.create_task(service.run_history())
     try:
         yield
     finally:
@@ -110,6 +113,36 @@ async def test_a_restart_closes_what_ended_meanwhile_and_tells_nothing_twice_of_
     async with watched(world.streams):
         await live(world, push(world, "two"))
         await until_told(world, *before, ("publish", "two"))
+
+
+async def test_a_fault_of_a_push_is_told_though_nobody_listened_or_the_database_was_away(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_dir = str(tmp_path)
+
+    def fault(session: str, at_s: float) -> PublishFault:
+        return PublishFault(PUSH, "live", "show", session, "192.0.2.7", 501, "the worker has cut it", at_s)
+
+    faults.lay(data_dir, fault("two", 2.0))
+    faults.lay(data_dir, fault("one", 1.0))
+    (tmp_path / faults.FOLDER / "half.tmp").write_bytes(b"{")
+    (tmp_path / faults.FOLDER / "bad.json").write_bytes(b"{")
+    with monkeypatch.context() as patch:
+        patch.setattr(streams, "enqueue", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            await world.streams.note_faults(data_dir)
+    listening = asyncio.create_task(world.streams.run_faults(data_dir))
+    before = [("publish_exception", "one"), ("publish_exception", "two")]
+    await until_told(world, *before)
+    faults.lay(data_dir, fault("three", 3.0))
+    await world.cluster.publish(presence.FAULT_SUBJECT, b"")
+    await until_told(world, *before, ("publish_exception", "three"))
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    monkeypatch.setattr(faults, "FAULTS_MAX", 1)
+    with pytest.raises(faults.BoxFullError):
+        faults.lay(data_dir, fault("four", 4.0))
+        faults.lay(data_dir, fault("five", 5.0))
 
 
 async def test_another_push_of_the_name_ends_the_one_before(world: World) -> None:

@@ -14,7 +14,7 @@ PROMOTE_SUBJECT = "promote"
 
 
 FAULT_SUBJECT = "publish-fault"
-"""Event subject; its payload is a `PublishFault`."""
+"""Event subject without a payload: a worker has laid down a `PublishFault` (access.faults)."""
 
 
 class StreamPresence(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -624,14 +624,31 @@ class RecordingDepartment:
                     recording.close_soon, recording.close_at_s = True, 0.0
                 await self._close_due()
             case "restart":
-                running = [each for each in recordings if not each.held and each.state == "live"]
-                if not running:
-                    raise Refused(404, "TaskNotFound", "The stream is not being recorded.")
-                try:
-                    for recording in running:
-                        await self._center.ask(self.kind, str(recording.id), "restart")
-                except AskFailed as failed:
-                    raise Refused(503, "ServiceUnavailable", f"The recording does not answer: {failed}.") from failed
+                await self._restart(stream, recordings)
+
+    async def _restart(self, stream: StreamId, recordings: Sequence[_Open]) -> None:
+        """Close the files now and begin new ones; of a recording that was stopped, too."""
+        running = [each for each in recordings if not each.held and each.state == "live"]
+        held = [each for each in recordings if each.held]
+        if running:
+            try:
+                for recording in running:
+                    await self._center.ask(self.kind, str(recording.id), "restart")
+            except AskFailed as failed:
+                raise Refused(503, "ServiceUnavailable", f"The recording does not answer: {failed}.") from failed
+        elif self._center.stream(stream) is None and recordings:
+            raise Refused(404, "InvalidStream.NotFound", "The stream is not live; its recording goes on when it is back.")
+        elif held:
+            if any(recording.state == "live" for recording in held):
+                raise Refused(503, "ServiceUnavailable", "The recording is being stopped; try again in a moment.")
+            for recording in held:
+                recording.close_soon, recording.close_at_s = True, 0.0
+            await self._close_due()
+            await self._start(stream, self._of(stream))
+        elif recordings:
+            raise Refused(503, "ServiceUnavailable", "The recording is just beginning; try again in a moment.")
+        else:
+            raise Refused(404, "TaskNotFound", "The stream is not being recorded; `start` begins a recording.")
 
     async def _start(self, stream: StreamId, recordings: Sequence[_Open]) -> None:
         presence = self._center.stream(stream)

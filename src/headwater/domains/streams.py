@@ -13,8 +13,8 @@ import structlog
 from sqlalchemy import ColumnElement, delete, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from headwater.access import faults, presence
 from headwater.access import policy as policies
-from headwater.access import presence
 from headwater.access.names import is_name
 from headwater.access.policy import Ban, Kick
 from headwater.access.presence import STREAM_PREFIX, StreamPresence
@@ -311,22 +311,35 @@ class StreamService:
             if now is not None and before is None:
                 await self._hold_limit(now, live)
 
-    async def run_faults(self) -> None:
-        """Tell customers of pushes that workers have cut, until cancelled."""
-        async for event in self._cluster.subscribe(presence.FAULT_SUBJECT):
-            fault = msgspec.json.decode(event.payload, type=presence.PublishFault)
-            told = StreamFault(
-                domain=fault.publish_domain,
-                app=fault.app,
-                stream=fault.stream,
-                session=fault.session,
-                ip=fault.client_ip,
-                code=fault.code,
-                reason=fault.reason,
-                time_s=fault.at_s,
-            )
-            async with self._database.write() as session:
-                await enqueue(session, told, self._clock())
+    async def run_faults(self, data_dir: str) -> None:
+        """Tell customers of pushes that the workers of this node have cut, until cancelled.
+
+        What was laid down while nobody listened is told at the start.
+        """
+        events = self._cluster.subscribe(presence.FAULT_SUBJECT)
+        await self.note_faults(data_dir)
+        async for _ in events:
+            await self.note_faults(data_dir)
+
+    async def note_faults(self, data_dir: str) -> None:
+        """Queue the callbacks of what workers have laid down. Its file goes then; a death in between tells it twice."""
+        for path, fault in await asyncio.to_thread(lambda: list(faults.laid(data_dir))):
+            if fault is None:
+                _log.warning("fault_unreadable", path=str(path))
+            else:
+                told = StreamFault(
+                    domain=fault.publish_domain,
+                    app=fault.app,
+                    stream=fault.stream,
+                    session=fault.session,
+                    ip=fault.client_ip,
+                    code=fault.code,
+                    reason=fault.reason,
+                    time_s=fault.at_s,
+                )
+                async with self._database.write() as session:
+                    await enqueue(session, told, self._clock())
+            await asyncio.to_thread(path.unlink, missing_ok=True)
 
     async def _hold_limit(self, newest: StreamPresence, live: Mapping[str, StreamPresence]) -> None:
         """Cut a stream that has just begun if its domain has too many."""

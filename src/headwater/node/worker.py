@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from headwater.access import faults
 from headwater.access import policy as policies
 from headwater.access.certificate import CERTIFICATE_PREFIX, HTTP_CHALLENGE_PREFIX
 from headwater.access.client import Doors
@@ -203,7 +204,7 @@ class Node:
             self._telling.cancel()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._telling_faults, return_exceptions=True)
         if self._announcer is not None:
             await self._announcer.close()
         await self.asker.close()
@@ -343,9 +344,12 @@ class Node:
 
     async def _tell_fault(self, fault: PublishFault) -> None:
         try:
-            await self.cluster.publish(FAULT_SUBJECT, msgspec.json.encode(fault))
-        except ClusterError as error:
+            await asyncio.to_thread(faults.lay, self.settings.data_dir, fault)
+            await self.cluster.publish(FAULT_SUBJECT, b"")
+        except OSError as error:
             log.warning("a fault of a push could not be told", session=fault.session, error=str(error))
+        except ClusterError as error:
+            log.warning("a fault of a push will be told later", session=fault.session, error=str(error))
 
     def _numbered(self, session: PublishSession) -> None:
         """A publisher has got its number: its stream's announcement names it."""
