@@ -47,7 +47,7 @@ class Certificates:
     def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> int | None:
         """OpenSSL's question during a handshake (RFC 6066, section 3).
 
-        Raises nothing; the number of an alert refuses the handshake, whereupon uvloop closes the connection.
+        Raises nothing; the number of an alert refuses the handshake, whereupon the connection is closed.
         """
         domain = self._holder((name or "").lower().removesuffix("."))
         certificate = self._certificates.get(domain)
@@ -95,6 +95,7 @@ def report_unraisable(fault: sys.UnraisableHookArgs) -> None:
 def _context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION  # of TLS 1.2; nobody needs it, and node.tls could not write meanwhile
     context.set_alpn_protocols(ALPN)
     return context
 

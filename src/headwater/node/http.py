@@ -13,7 +13,7 @@ import structlog
 from headwater.delivery.hls_again import Shared
 from headwater.delivery.http import Join, error_response
 from headwater.live.viewer import Viewer
-from headwater.node.transports import Pieces, peer_of, prepare, sink_of
+from headwater.node.transports import peer_of, prepare
 from headwater.observe.log import session_id
 from headwater.protocols import websocket
 from headwater.protocols.http import (
@@ -50,7 +50,6 @@ class HttpConnection(asyncio.Protocol):
         "_queue",
         "_reader",
         "_shared",
-        "_sink",
         "_task",
         "_transport",
         "_viewer",
@@ -68,7 +67,6 @@ class HttpConnection(asyncio.Protocol):
         self._known: tuple[bytes, Again] | None = None
         self._shared: Shared
         self._transport: asyncio.Transport
-        self._sink: asyncio.Transport | Pieces
 
     # asyncio's callbacks
 
@@ -77,7 +75,6 @@ class HttpConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by type
         self._peer = peer_of(self._transport)
         prepare(self._transport)
-        self._sink = sink_of(self._transport)
         self._shared = self._node.http.shared(self._peer)
         self._node.counters.connections[self._listener] += 1
         bound = self._node.connections.opened(self, self._peer.ip)
@@ -134,7 +131,7 @@ class HttpConnection(asyncio.Protocol):
         parts = again()
         if parts is None:
             return False
-        self._sink.writelines(parts)
+        self._transport.writelines(parts)
         self._node.connections.rests(self, KEEP_ALIVE_S)
         return True
 
@@ -169,7 +166,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _respond(self, request: Request, response: Response) -> None:
         keep_alive = request.keep_alive and response.status != 503  # what is short may be sockets
-        self._sink.writelines(response_parts(response, request, time.time(), keep_alive=keep_alive))
+        self._transport.writelines(response_parts(response, request, time.time(), keep_alive=keep_alive))
         if keep_alive:
             self._node.connections.rests(self, KEEP_ALIVE_S)
             if response.again is not None and response.shared:
@@ -186,7 +183,7 @@ class HttpConnection(asyncio.Protocol):
             self._frames = websocket.FrameReader()
         self._node.connections.settled(self)
         self._transport.write(pack_head(join.status, join.head, time.time()))
-        self._viewer = self._node.delivery.join(self._id, join.request, join.grant, join.stream, self._sink, self)
+        self._viewer = self._node.delivery.join(self._id, join.request, join.grant, join.stream, self._transport, self)
 
     def _refuse(self, error: HttpError, request: Request | None = None) -> None:
         self._fault("protocol", str(error))

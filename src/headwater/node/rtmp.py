@@ -17,7 +17,7 @@ from headwater.ingest.session import PublishSession, PushRequest
 from headwater.live.hub import Undecided
 from headwater.live.viewer import Viewer
 from headwater.node.pacer import FULL_READ_BYTES, REST_S
-from headwater.node.transports import peer_of, prepare, sink_of
+from headwater.node.transports import peer_of, prepare
 from headwater.observe.log import session_id
 from headwater.protocols import rtmp
 
@@ -47,7 +47,6 @@ class RtmpConnection(asyncio.Protocol):
         "_held",
         "_id",
         "_listener",
-        "_may_rest",
         "_node",
         "_peer",
         "_push",
@@ -80,7 +79,6 @@ class RtmpConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by type
         self._peer = peer_of(self._transport)
         prepare(self._transport)
-        self._may_rest = transport.get_extra_info("sslcontext") is None  # a TLS record may hold more than was read
         self._node.counters.connections[self._listener] += 1
         bound = self._node.connections.opened(self, self._peer.ip)
         if bound is not None:
@@ -103,7 +101,7 @@ class RtmpConnection(asyncio.Protocol):
             return
         if self._transport.is_closing():
             return
-        if self._push is not None and len(data) < FULL_READ_BYTES and self._may_rest:
+        if self._push is not None and len(data) < FULL_READ_BYTES:
             rest_s = REST_S[self._push.stream.options.flush]
             if rest_s:
                 self._transport.pause_reading()
@@ -293,7 +291,7 @@ class RtmpConnection(asyncio.Protocol):
         self._node.connections.settled(self)
         self._engine.accept_play()
         self._transport.write(self._engine.data_to_send())
-        self._viewer = self._node.delivery.join(self._id, request, *found, sink_of(self._transport), self)
+        self._viewer = self._node.delivery.join(self._id, request, *found, self._transport, self)
 
     def _refuse_play(self, refusal: Refusal) -> None:
         self._engine.reject_play(refusal.text, f"NetStream.Play.{_code(refusal, 'StreamNotFound')}")

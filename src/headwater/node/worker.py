@@ -56,6 +56,7 @@ from headwater.node.internal import InternalConnection
 from headwater.node.pacer import Pacer
 from headwater.node.relay import Relay
 from headwater.node.rtmp import RtmpConnection
+from headwater.node.tls import TlsListener
 from headwater.node.upstreams import Upstreams
 from headwater.node.usage import Books
 from headwater.node.wants import Wants
@@ -222,15 +223,10 @@ class Node:
             address = listen_address(getattr(listen, name))
             if address is None:
                 continue
-            secure = name.endswith("s")
-            server = await self.loop.create_server(
-                _factory(kind, self, name),
-                *address,
-                ssl=self.certificates.context if secure else None,
-                ssl_handshake_timeout=self.settings.limits.first_packet_s if secure else None,
-                reuse_port=True,
-                backlog=BACKLOG,
-            )
+            factory = _factory(kind, self, name)
+            if name.endswith("s"):
+                factory = TlsListener(factory, self.certificates.context, self.loop, self.settings.limits.first_packet_s)
+            server = await self.loop.create_server(factory, *address, reuse_port=True, backlog=BACKLOG)
             self._servers.append(server)
         internal = await self.loop.create_unix_server(lambda: InternalConnection(self), self.config.internal_socket)
         _keep_to_us(self.config.internal_socket)
