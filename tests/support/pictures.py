@@ -27,10 +27,9 @@ async def take(
             Taken(domain, "live", stream, created_ms, is_overlay, endpoint, bucket, name, 1000)
             for name, is_overlay in snapshots.names(overwrite, sequence, "live", stream, created_ms, number)
         ]
-        for item in taken:
-            await snapshots.note(session, item, is_stored=is_stored)
-            if is_stored:
-                await snapshots.tell(session, item, callback)
+        await snapshots.note(session, taken, is_stored=is_stored)
+        if is_stored:
+            await snapshots.tell(session, [(item, callback) for item in taken])
         if sequence:
-            await snapshots.note_number(session, domain, "live", stream, number, created_ms / 1000)
+            await snapshots.note_numbers(session, {(domain, "live", stream): (number, created_ms / 1000)})
     return taken

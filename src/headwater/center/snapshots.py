@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from headwater.domains.snapshots import (
     drop_uploads,
     names,
     note,
-    note_number,
+    note_numbers,
     numbers,
     remove_files,
     row_of,
@@ -61,6 +62,10 @@ AWAY_S = 30.0
 while: nobody waits for a store that is away.
 """
 
+NOTE_S = 1.0
+"""Pictures of so long are noted down in one transaction: what a transaction costs is for the most part the same for one and for
+twenty. A crash meanwhile costs nothing: what is not noted down lies in the spool."""
+
 NUMBERS_MAX = 10_000
 """Streams whose numbers are known without a look into the database."""
 
@@ -75,6 +80,24 @@ class Now(msgspec.Struct, frozen=True):
     domain: str
     app: str
     stream: str
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A picture that is to be noted down: where it lies, and under which names it is stored (direct) or waits (queued).
+
+    number: among the numbered ones of its stream, 0 if it has none. replaced: files of pictures that it takes the places of.
+    """
+
+    stream: StreamId
+    path: Path
+    created_ms: int
+    place: Place
+    sha256: str
+    number: int
+    direct: list[Taken] = field(default_factory=list)
+    queued: list[Taken] = field(default_factory=list)
+    replaced: list[Path] = field(default_factory=list)
 
 
 class SnapshotDepartment:
@@ -93,6 +116,8 @@ class SnapshotDepartment:
         self._numbers: dict[StreamId, int] = {}
         self._waiting: dict[tuple[str, str, str], int] = {}  # rows of pictures in the queue, by endpoint, bucket and object
         self._away_until: dict[tuple[str, str], float] = {}
+        self._to_note: list[_Kept] = []
+        self._noting: asyncio.Task[None] | None = None
         self.routes: Sequence[BaseRoute] = [Route("/snapshot/now", self._now, methods=["POST"])]
         center.uploads.register(OWNER_KIND, self._stored)
 
@@ -123,7 +148,9 @@ class SnapshotDepartment:
         """A picture was taken."""
         taken = msgspec.json.decode(event, type=PictureTaken)
         stream = (taken.domain, taken.app, taken.stream)
-        keeping = self._keep(stream, Path(taken.path), taken.created_ms, taken.place, taken.size_bytes, taken.sha256)
+        keeping = self._keep(
+            stream, Path(taken.path), taken.created_ms, taken.place, taken.size_bytes, taken.sha256, alone=False
+        )
         task = asyncio.create_task(self._in_turn(self._keeping.get(stream), keeping))
         self._keeping[stream] = task
         task.add_done_callback(lambda done: self._kept(stream, done))
@@ -153,34 +180,69 @@ class SnapshotDepartment:
             log.error("a picture could not be kept", stream="/".join(stream), exc_info=fault)
 
     async def _keep(
-        self, stream: StreamId, path: Path, created_ms: int, place: Place, size_bytes: int, sha256: str = ""
+        self,
+        stream: StreamId,
+        path: Path,
+        created_ms: int,
+        place: Place,
+        size_bytes: int,
+        sha256: str = "",
+        *,
+        alone: bool = True,
     ) -> None:
         """Store a picture under its names and note it down; what cannot be stored now goes through the queue of uploads.
 
-        The file in the spool goes last: a run that dies before leaves it to the next one, which does all of this again.
+        alone: at once; otherwise together with the pictures of NOTE_S. The file in the spool goes last: a run that dies before
+        leaves it to the next one, which does all of this again.
         """
         number = await self._number(stream) if place.sequence else 0
-        direct: list[Taken] = []
-        queued: list[Taken] = []
+        kept = _Kept(stream, path, created_ms, place, sha256, number)
         for name, is_overlay in names(place.overwrite, place.sequence, *stream[1:], created_ms, number):
             taken = Taken(*stream, created_ms, is_overlay, place.endpoint, place.bucket, name, size_bytes)
-            (direct if await self._store(taken, path) else queued).append(taken)
-        replaced: list[Path] = []
+            (kept.direct if await self._store(taken, path) else kept.queued).append(taken)
+        if alone:
+            await self._note([kept])
+        else:
+            await self._note_soon(kept)
+        if kept.queued:
+            self._center.uploads.wake()
+        await remove_files([path, *kept.replaced])
+
+    async def _note_soon(self, kept: _Kept) -> None:
+        """Note a picture down together with those that come within NOTE_S."""
+        self._to_note.append(kept)
+        if len(self._to_note) == 1:
+            self._noting = asyncio.create_task(self._note_waiting())
+        assert self._noting is not None  # the first one has begun it
+        await asyncio.shield(self._noting)
+
+    async def _note_waiting(self) -> None:
+        await asyncio.sleep(NOTE_S)
+        pictures, self._to_note = self._to_note, []
+        await self._note(pictures)
+
+    async def _note(self, pictures: Sequence[_Kept]) -> None:
+        """Note pictures down in one transaction; those of domains that were deleted a moment ago are left out."""
         try:
             async with self._center.database.write() as session:
-                for taken in direct:
-                    await note(session, taken, is_stored=True)
-                    await tell(session, taken, place.callback)
-                for taken in queued:
-                    await note(session, taken, is_stored=False)
-                    replaced += await self._queue(session, taken, path, sha256)
-                if number:
-                    await note_number(session, *stream, number, created_ms / 1000)
-        except IntegrityError:  # the domain was deleted a moment ago
-            log.info("snapshot of a domain that is gone", stream="/".join(stream))
-        if queued:
-            self._center.uploads.wake()
-        await remove_files([path, *replaced])
+                await self._write(session, pictures)
+        except IntegrityError:
+            if len(pictures) == 1:
+                log.info("snapshot of a domain that is gone", stream="/".join(pictures[0].stream))
+                return
+            for each in pictures:
+                await self._note([each])
+
+    async def _write(self, session: AsyncSession, pictures: Sequence[_Kept]) -> None:
+        direct = [(taken, kept.place.callback) for kept in pictures for taken in kept.direct]
+        await note(session, [taken for taken, _ in direct], is_stored=True)
+        await tell(session, direct)
+        for kept in pictures:
+            await note(session, kept.queued, is_stored=False)
+            kept.replaced = [
+                path for taken in kept.queued for path in await self._queue(session, taken, kept.path, kept.sha256)
+            ]
+        await note_numbers(session, {kept.stream: (kept.number, kept.created_ms / 1000) for kept in pictures if kept.number})
 
     async def _number(self, stream: StreamId) -> int:
         """The number of a stream's next picture. Counted here, because pictures of one stream may be taken side by side."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 import structlog
-from sqlalchemy import CursorResult, Update, delete, func, insert, select, update
+from sqlalchemy import FromClause, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from headwater.access.names import is_name
@@ -28,7 +29,7 @@ from headwater.notify.configs import URL_MAX, is_url
 from headwater.notify.events import SnapshotTaken
 from headwater.notify.queue import enqueue
 from headwater.store.database import Actor, Database
-from headwater.store.models import Domain, Snapshot, SnapshotSequence, SnapshotTemplate, Upload
+from headwater.store.models import Domain, Snapshot, SnapshotNotify, SnapshotSequence, SnapshotTemplate, Upload
 from headwater.store.objects import ObjectError, ObjectStores, check_key
 
 if TYPE_CHECKING:  # it imports `plan_part`
@@ -461,31 +462,24 @@ async def numbers(session: AsyncSession, domain: str, app: str, stream: str) -> 
     return 0 if row is None else row.taken
 
 
-async def note(session: AsyncSession, taken: Taken, *, is_stored: bool) -> None:
-    """Write down that a picture was taken, and is stored or waits for it.
+async def note(session: AsyncSession, pictures: Sequence[Taken], *, is_stored: bool) -> None:
+    """Write down that pictures were taken, and are stored or wait for it.
 
-    An object has one row: whatever stood for it before, this picture takes its place. Few and plain statements, because this
-    is done for each picture of each stream. Raises IntegrityError if the domain is gone.
+    An object has one row: whatever stood for it before, its newest picture takes its place. One plain statement for all: this
+    is done for each picture of each stream. Raises IntegrityError if the domain of one is gone.
     """
-    fields = {
-        "app": taken.app,
-        "stream": taken.stream,
-        "created_ms": taken.created_ms,
-        "is_overlay": taken.is_overlay,
-        "size_bytes": taken.size_bytes,
-        "state": "stored" if is_stored else "waiting",
-    }
-    if not await _updated(session, update(Snapshot).where(*_of_object(taken)).values(**fields)):
-        place = {"domain": taken.domain, "endpoint": taken.endpoint, "bucket": taken.bucket, "object": taken.object}
-        await session.execute(insert(Snapshot).values(**place, **fields))
+    state = "stored" if is_stored else "waiting"
+    rows = [msgspec.structs.asdict(taken) | {"state": state} for taken in pictures]
+    await _put(session, Snapshot.__table__, ("domain", "endpoint", "bucket", "object"), rows)
 
 
-async def note_number(session: AsyncSession, domain: str, app: str, stream: str, number: int, taken_s: float) -> None:
-    """Remember the number of a picture, so that the next one of its stream has another."""
-    key = {"domain": domain, "app": app, "stream": stream}
-    fields = {"taken": number, "last_s": taken_s}
-    if not await _updated(session, update(SnapshotSequence).filter_by(**key).values(**fields)):
-        await session.execute(insert(SnapshotSequence).values(**key, **fields))
+async def note_numbers(session: AsyncSession, numbers: Mapping[tuple[str, str, str], tuple[int, float]]) -> None:
+    """Remember by stream the number of its newest picture and when it was taken (unix seconds): the next one has another."""
+    rows = [
+        {"domain": domain, "app": app, "stream": stream, "taken": number, "last_s": taken_s}
+        for (domain, app, stream), (number, taken_s) in numbers.items()
+    ]
+    await _put(session, SnapshotSequence.__table__, ("domain", "app", "stream"), rows)
 
 
 async def row_of(session: AsyncSession, taken: Taken) -> int:
@@ -499,24 +493,29 @@ async def stored(session: AsyncSession, snapshot: int) -> None:
     if row is not None:
         row.state = "stored"
         template = await template_of(session, row.domain, row.app)
-        await tell(session, _taken(row), "" if template is None else template.callback)
+        await tell(session, [(_taken(row), "" if template is None else template.callback)])
 
 
-async def tell(session: AsyncSession, taken: Taken, callback: str) -> None:
-    """Queue the callback of a picture that is stored, if there is to be one. callback: the template's own URL, "" for none."""
-    event = SnapshotTaken(
-        domain=taken.domain,
-        app=taken.app,
-        stream=taken.stream,
-        create_time=format_time(taken.created_ms / 1000),
-        create_timestamp=taken.created_ms,
-        is_overlay=taken.is_overlay,
-        endpoint=taken.endpoint,
-        bucket=taken.bucket,
-        object=taken.object,
-        callback=callback,
-    )
-    await enqueue(session, event, taken.created_ms / 1000)
+async def tell(session: AsyncSession, pictures: Sequence[tuple[Taken, str]]) -> None:
+    """Queue the callbacks of pictures that are stored, each with its template's own URL ("" for none), if it is to have one."""
+    names = {taken.domain for taken, callback in pictures if not callback}
+    told = select(SnapshotNotify.domain).where(SnapshotNotify.domain.in_(names))
+    listening = set(await session.scalars(told)) if names else set()
+    for taken, callback in pictures:
+        if callback or taken.domain in listening:
+            event = SnapshotTaken(
+                domain=taken.domain,
+                app=taken.app,
+                stream=taken.stream,
+                create_time=format_time(taken.created_ms / 1000),
+                create_timestamp=taken.created_ms,
+                is_overlay=taken.is_overlay,
+                endpoint=taken.endpoint,
+                bucket=taken.bucket,
+                object=taken.object,
+                callback=callback,
+            )
+            await enqueue(session, event, taken.created_ms / 1000)
 
 
 async def template_of(session: AsyncSession, domain: str, app: str) -> SnapshotTemplate | None:
@@ -587,10 +586,14 @@ def _taken(row: Snapshot) -> Taken:
     return msgspec.convert(row, Taken, from_attributes=True)
 
 
-async def _updated(session: AsyncSession, statement: Update) -> bool:
-    """Whether there was a row to change."""
-    result = await session.execute(statement.execution_options(synchronize_session=False))
-    return bool(cast("CursorResult[Any]", result).rowcount)
+async def _put(session: AsyncSession, table: FromClause, key: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows, or put them in the places of those that have the same key."""
+    if not rows:
+        return
+    connection = await session.connection()
+    statement: Any = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(table)  # type: ignore[arg-type]
+    columns = {name: statement.excluded[name] for name in rows[0] if name not in key}
+    await connection.execute(statement.on_conflict_do_update(index_elements=key, set_=columns), rows)
 
 
 def _of_object(taken: Taken) -> tuple[Any, ...]:
