@@ -235,6 +235,23 @@ def test_a_rendition_that_has_settled_costs_what_is_measured() -> None:
     assert world.at(1 + SETTLED_S)[TRANSCODE] == ["a", "b"]
 
 
+def test_on_a_slow_machine_new_renditions_are_expected_to_cost_what_those_that_run_do() -> None:
+    world = World(cores_max=0)
+    other: StreamId = ("play.test", "live", "other")
+    world.manager.plan_changed("play.test", _plan(_rendition("a", height=720)))
+    world.manager.stream_changed(CAM, _presence(), 0)
+    world.manager.stream_changed(other, _presence(other), 0)
+    world.want("a", 0)
+    world.at(0)
+    world.manager.want_changed(other, "a", "node/0", 1, wanted=True)
+    # the second would fit by the estimate, 0.45 cores, but the first one takes 0.7
+    world.load = Load({CAM: 0.7}, free_cores=0.6)
+    assert ("transcode", "other") not in world.at(SETTLED_S)
+    assert world.refused == {"a": "cores"}
+    world.load = Load({CAM: 0.7}, free_cores=0.8)
+    assert world.at(SETTLED_S + 1)["transcode", "other"] == ["a"]
+
+
 def test_without_a_bound_of_its_own_the_center_leaves_the_machine_to_others() -> None:
     world = World(cores_max=0)
     world.manager.plan_changed("play.test", _plan(_rendition("a"), Rendition("*", "sound", audio=Audio("mp3"))))

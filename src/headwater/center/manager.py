@@ -228,13 +228,14 @@ class Manager:
             del self._granted[rendition]
             self._stale.add(rendition[0])
         running = Counter(rendition[0][0] for rendition in self._granted)
+        dearer = self._dearer(now, load)
         used = self._used_cores(now, load)
-        free = self._cores_max - used if self._cores_max else load.free_cores - self._starting_cores(now)
+        free = self._cores_max - used if self._cores_max else load.free_cores - self._starting_cores(now) * dearer
         refused: dict[RenditionId, tuple[Refused, float]] = {}
         waiting = sorted(demand - self._granted.keys(), key=lambda key: (self._since[key], key))
         for stream, template in waiting:
             plan = self.plan(stream[0])
-            cost = self._cost(stream, template)
+            cost = self._cost(stream, template) * dearer
             if 0 < plan.renditions_max <= running[stream[0]]:
                 text = f"{stream[0]} has {plan.renditions_max} renditions, and may have no more"
                 refused[stream, template] = Refused("quota", text), now
@@ -287,6 +288,16 @@ class Manager:
         if rendition is None:
             return 0.0
         return cost_cores(rendition, source.width, source.height, source.frame_rate)
+
+    def _dearer(self, now: float, load: Load) -> float:
+        """How many times its estimate a rendition costs on this machine, as those show that have run for a while; 1 at least.
+
+        Without it, a slow machine would take on more than it can do, and all that ran before would fall behind.
+        """
+        fresh = {stream for (stream, _), at in self._granted.items() if now - at < SETTLED_S}
+        settled = {stream for stream, _ in self._granted} & load.transcode_cores.keys() - fresh
+        estimated = sum(self._cost(*rendition) for rendition in self._granted if rendition[0] in settled)
+        return max(1.0, sum(load.transcode_cores[stream] for stream in settled) / estimated) if estimated else 1.0
 
     def _used_cores(self, now: float, load: Load) -> float:
         """What the renditions that run use: as measured, or as estimated where they have just begun."""

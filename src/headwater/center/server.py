@@ -18,7 +18,7 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,9 @@ NETWORK_MBPS = 10**9
 SPARE_SHARE = 0.1
 """Of the machine's cores, kept free of new renditions: what runs needs more for a difficult scene, and viewers come and go."""
 
+LOADS = 3
+"""The busiest of so many readings counts: a moment's rest is no room for a rendition that runs for hours."""
+
 PROCESSES = "processes"
 """The folder in the spool in which job processes are noted: it must outlive this process, and the whole node's."""
 
@@ -136,6 +139,7 @@ class CenterServer:
         self._config = config
         self._loop = loop
         self._machine = MachineLoad(NETWORK_MBPS)
+        self._loads: deque[float] = deque(maxlen=LOADS)
         self._free_cores = math.inf
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -321,7 +325,8 @@ class CenterServer:
         while True:
             await asyncio.sleep(max(TELL_S, len(self.hosts.jobs) / TOLD_PER_S))
             processors = len(os.sched_getaffinity(0))
-            self._free_cores = processors * max(0.0, 1 - SPARE_SHARE - self._machine.look())
+            self._loads.append(self._machine.look())
+            self._free_cores = processors * max(0.0, 1 - SPARE_SHARE - max(self._loads))
             keys = {
                 f"{JOB_PREFIX}{self.node}/{job.kind}/{job.id}": msgspec.json.encode(job) for job in job_presences(self.hosts)
             }
