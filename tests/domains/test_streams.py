@@ -110,12 +110,28 @@ async def test_every_push_is_recorded_from_start_to_stop(world: World) -> None:
     assert (second.session, second.started_s, second.stopped_s) == ("s2", 1_700_000_060.0, 1_700_000_120.0)
 
 
-async def _count(world: World, count: int) -> bool:
-    return len(await history(world)) == count
+async def test_what_the_center_makes_is_in_the_history_and_counts_as_no_push(world: World) -> None:
+    await world.pair()
+    made = live("a_lld-ll", session="m1", source="a", template="lld-ll")
+    async with recorder(world):
+        await show(world, live())
+        await show(world, made)
+        await until(lambda: _count(world, 2, made=None))
+        [rendition] = await history(world, made=True)
+        assert (rendition.stream, rendition.template, rendition.made, rendition.stopped_s) == ("a_lld-ll", "lld-ll", True, None)
+        [push] = await history(world)
+        assert (push.session, push.template, push.made) == ("s1", "", False)
+        await hide(world, made)
+        await until(lambda: _closed(world, made=True))
+    assert not await _closed(world)
 
 
-async def _closed(world: World) -> bool:
-    return all(row.stopped_s is not None for row in await history(world))
+async def _count(world: World, count: int, **more: Any) -> bool:
+    return len(await history(world, **more)) == count
+
+
+async def _closed(world: World, **more: Any) -> bool:
+    return all(row.stopped_s is not None for row in await history(world, **more))
 
 
 async def test_pushes_that_ended_while_nobody_watched_are_closed_at_the_start(world: World) -> None:

@@ -258,6 +258,14 @@ def test_the_history_of_pushes_is_listed(current: Caller, api_server: ApiServer,
         current("DescribeLiveStreamsPublishList", DomainName=play, StreamName="a", QueryType="strict", **span)["TotalNum"] == 1
     )
     assert current("DescribeLiveStreamsPublishList", DomainName=play, StreamType="trans", **span)["TotalNum"] == 0
+    made = msgspec.structs.replace(item, stream="a_ld", session="made", publish_domain=play, source="a", template="ld")
+    api_server.do(api_server.services.streams._open(made))
+    answer = current("DescribeLiveStreamsPublishList", DomainName=play, StreamType="trans", **span)
+    [rendition] = answer["PublishInfo"]["LiveStreamPublishInfo"]
+    assert (rendition["StreamName"], rendition["Transcoded"], rendition["TranscodeId"]) == ("a_ld", "yes", "ld")
+    assert rendition["PublishUrl"] == f"rtmp://{play}/live/a"
+    assert current("DescribeLiveStreamsPublishList", DomainName=play, **span)["TotalNum"] == 2
+    assert current("DescribeLiveStreamsPublishList", DomainName=play, StreamType="all", **span)["TotalNum"] == 3
     late = {**span, "EndTime": span["StartTime"]}
     assert refusal(current, "DescribeLiveStreamsPublishList", DomainName=play, **late) == ("InvalidEndTime.Mismatch", 400)
     long = {**span, "StartTime": format_time(time.time() - 32 * 86400)}

@@ -55,7 +55,11 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
 
 class PublishRecord(msgspec.Struct, frozen=True):
-    """One push. `domain` is the streaming domain; stopped_s is None while it is live. Times are unix seconds."""
+    """One push. `domain` is the streaming domain; stopped_s is None while it is live. Times are unix seconds.
+
+    Or a stream that the center has made: then `publish_domain` is the streaming domain, too, and `publish_url` is the address
+    of the stream of which it was made.
+    """
 
     session: str
     domain: str
@@ -68,6 +72,17 @@ class PublishRecord(msgspec.Struct, frozen=True):
     node: str
     started_s: float
     stopped_s: float | None
+
+    @property
+    def made(self) -> bool:
+        """Whether the center has made it."""
+        return self.publish_domain == self.domain
+
+    @property
+    def template(self) -> str:
+        """Of a rendition what has made it, "" for a push and for a delayed copy."""
+        source = self.publish_url.rpartition("/")[2]
+        return self.stream.removeprefix(f"{source}_") if self.made and self.stream.startswith(f"{source}_") else ""
 
 
 class StreamLimit(msgspec.Struct, frozen=True):
@@ -162,12 +177,14 @@ class StreamService:
         app: str = "",
         stream: str = "",
         strict: bool = False,
+        made: bool | None = False,
         order: Order = "publish_time_asc",
         page_number: int = 1,
         page_size: int = 2000,
     ) -> Page[PublishRecord]:
         """Pushes to a streaming domain that began between two times (DescribeLiveStreamsPublishList).
 
+        made: True for what the center has made of them (renditions, delayed copies) instead, None for both.
         Raises InvalidEndTime.Mismatch, InvalidTimeSpan (longer than 30 days), IllegalOperation for an ingest domain.
         """
         if end_s <= start_s:
@@ -181,6 +198,8 @@ class StreamService:
                 Publish.started_s >= start_s,
                 Publish.started_s <= end_s,
             ]
+            if made is not None:
+                where.append(Publish.publish_domain == name if made else Publish.publish_domain != name)
             for column, text in ((Publish.app, app), (Publish.stream, stream)):
                 if text:
                     where.append(column == text if strict else column.contains(text, autoescape=True))
@@ -282,6 +301,7 @@ class StreamService:
     async def run_history(self) -> None:
         """Write every push into the history as it starts and stops, until cancelled; cut those that are one too many.
 
+        What the center makes is written, too, but nobody is told of it.
         Where several may push one stream, that is its master's history, and every change of the master is written, too.
 
         Pushes that ended while nobody watched are closed with the time at which that is noticed.
@@ -296,19 +316,17 @@ class StreamService:
                 continue
             before = live.pop(change.key, None)
             now = None if change.value is None else _decode(change.key, change.value)
-            if now is not None and now.source:
-                now = None  # what the center makes is no push
             if now is not None:
                 live[change.key] = now
             if before is not None and (now is None or now.session != before.session):
                 await self._close([before.session])
             if now is not None and (before is None or now.session != before.session):
                 await self._open(now)
-            elif now is not None and before is not None and now.width and not before.width:
+            elif now is not None and before is not None and now.width and not before.width and not now.source:
                 await self._note_size(now)
             if now is not None and now.upstream and not (before and before.upstream and before.session == now.session):
                 await self._note_master(now)
-            if now is not None and before is None:
+            if now is not None and before is None and not now.source:
                 await self._hold_limit(now, live)
 
     async def run_faults(self, data_dir: str) -> None:
@@ -345,7 +363,7 @@ class StreamService:
         """Cut a stream that has just begun if its domain has too many."""
         if len(live) <= self._settings.streams_per_domain:
             return
-        if sum(item.domain == newest.domain for item in live.values()) > self._settings.streams_per_domain:
+        if sum(item.domain == newest.domain and not item.source for item in live.values()) > self._settings.streams_per_domain:
             _log.warning("stream_limit_reached", domain=newest.domain, app=newest.app, stream=newest.stream)
             await self._cluster.publish(policies.KICK_SUBJECT, policies.encode(Kick(newest.domain, newest.app, newest.stream)))
 
@@ -394,8 +412,8 @@ class StreamService:
                         domain=item.domain,
                         app=item.app,
                         stream=item.stream,
-                        publish_domain=item.publish_domain,
-                        publish_url=item.publish_url,
+                        publish_domain=item.domain if item.source else item.publish_domain,
+                        publish_url=f"rtmp://{item.domain}/{item.app}/{item.source}" if item.source else item.publish_url,
                         client_ip=item.client_ip,
                         server_ip=item.server_ip,
                         node=item.node,
@@ -407,7 +425,8 @@ class StreamService:
                 if row.stopped_s is None:
                     return
                 row.stopped_s = None
-            await enqueue(session, _state(item, "publish", self._clock()), self._clock())
+            if not item.source:
+                await enqueue(session, _state(item, "publish", self._clock()), self._clock())
 
     async def _note_size(self, item: StreamPresence) -> None:
         """A push is announced before its first picture: tell the size, too, if the push has not been told yet."""
@@ -428,6 +447,8 @@ class StreamService:
                 if row is None:
                     continue
                 row.stopped_s = now_s
+                if row.publish_domain == row.domain:
+                    continue  # what the center has made is no push
                 done = _state(row, "publish_done", now_s)
                 untold = await pending_publish(session, done)
                 if untold is not None and untold.next_try_s > now_s:

@@ -54,7 +54,10 @@ async def describe_live_streams_online_list(call: Call, request: DescribeLiveStr
 
 
 class DescribeLiveStreamsPublishList(Request):
-    """The pushes that began in a span of time. The request says PageNumber, the response PageNum."""
+    """The pushes that began in a span of time, and what the center made of them (`trans`).
+
+    The request says PageNumber, the response PageNum.
+    """
 
     domain_name: str
     start_time: str
@@ -78,11 +81,11 @@ async def describe_live_streams_publish_list(call: Call, request: DescribeLiveSt
         app=request.app_name,
         stream=request.stream_name,
         strict=request.query_type == "strict",
+        made=None if request.stream_type == "all" else request.stream_type == "trans",
         order=request.order_by,
         page_number=request.page_number,
         page_size=request.page_size,
     )
-    items, total = ([], 0) if request.stream_type == "trans" else (page.items, page.total)
     return {
         "PublishInfo": {
             "LiveStreamPublishInfo": [
@@ -99,13 +102,13 @@ async def describe_live_streams_publish_list(call: Call, request: DescribeLiveSt
                     "StopTime": "" if item.stopped_s is None else format_time(item.stopped_s),
                     "StreamName": item.stream,
                     "StreamUrl": f"rtmp://{item.domain}/{item.app}/{item.stream}",
-                    "TranscodeId": "",
-                    "Transcoded": "no",
+                    "TranscodeId": item.template,
+                    "Transcoded": "yes" if item.made else "no",
                 }
-                for item in items
+                for item in page.items
             ]
         },
-        **_paging(request.page_number, request.page_size, total),
+        **_paging(request.page_number, request.page_size, page.total),
     }
 
 

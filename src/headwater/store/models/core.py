@@ -124,7 +124,11 @@ class StreamBan(Base):
 
 
 class Publish(Base):
-    """One push from its start to its stop; `domain` is the streaming domain. stopped_s is None while it is live."""
+    """One push from its start to its stop; `domain` is the streaming domain. stopped_s is None while it is live.
+
+    Or a stream that the center has made: then `publish_domain` is the streaming domain, too, which no push has, and
+    `publish_url` is the address of the stream of which it was made.
+    """
 
     __tablename__ = "publishes"
     __table_args__ = (Index(None, "domain", "started_s"), UniqueConstraint("session"))
