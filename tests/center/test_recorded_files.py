@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from headwater.center.record.build import Builder
 from headwater.center.record.recorder import Recorder, Unsupported
 from headwater.center.record.spec import Event, RecordSpec
 from headwater.center.record.spool import Folder, SpoolBusy
@@ -31,6 +32,7 @@ from support.recordings import (
     stored,
     tags_of,
 )
+from support.ts import read_ts
 
 SECONDS = 4
 
@@ -181,6 +183,21 @@ def test_a_process_that_follows_a_dead_one_writes_nothing_twice(tmp_path: Path) 
     assert contents.data("video") == frames_of(tags, VIDEO)
     assert contents.data("audio") == frames_of(tags, AUDIO)
     assert not any(each.broken for each in slices(events, "m3u8"))
+
+
+def test_slices_that_different_processes_make_follow_one_another_without_a_jump(tmp_path: Path) -> None:
+    """Decoders take a jump of continuity counters for lost packets."""
+    spec = a_spec(tmp_path / "recording", a_format("m3u8", 3600, 2))
+    record(spec, relayed(tags_of(flv_clip(seconds=SECONDS))))
+    folder = Folder(Path(spec.folder))
+    first = folder.ledger.due()[0]
+    folder.write(Builder(folder, spec).make(first, []))
+    folder.close()
+    made = slices(finished(spec), "m3u8")
+    assert len(made) == 2
+    counters: dict[int, int] = {}
+    for each in made:
+        read_ts((Path(spec.folder) / each.path).read_bytes(), counters)
 
 
 def test_a_picture_that_changes_its_size_is_followed(tmp_path: Path) -> None:

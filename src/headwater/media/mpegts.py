@@ -89,12 +89,15 @@ def _has_adts(audio: AudioConfig) -> bool:
 
 
 class TsMuxer:
-    """Packs the tags of one stream into transport packets; continuity counters run on for as long as it lives."""
+    """Packs the tags of one stream into transport packets; continuity counters run on for as long as it lives.
 
-    def __init__(self) -> None:
+    counters: the `counters` of the muxer whose packets these follow, if there is one.
+    """
+
+    def __init__(self, counters: Sequence[int] = ()) -> None:
         self._video: VideoConfig | None = None
         self._audio: AudioConfig | None = None
-        self._counters = {0: 0, PMT_PID: 0, VIDEO_PID: 0, AUDIO_PID: 0}
+        self._counters = dict(zip((0, PMT_PID, VIDEO_PID, AUDIO_PID), counters or (0, 0, 0, 0), strict=True))
         self._version = 0
         self._tables: tuple[bytes, bytes] | None = None
         self._tables_due = True
@@ -104,6 +107,11 @@ class TsMuxer:
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
         self._gathered_ms = 0
+
+    @property
+    def counters(self) -> tuple[int, ...]:
+        """The continuity counters of what comes next: of PAT, PMT, video and audio."""
+        return tuple(self._counters.values())
 
     def set_video(self, config: VideoConfig | None) -> None:
         """The video's configuration from here on; None for a stream without video, or with video that cannot be carried."""

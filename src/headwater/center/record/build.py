@@ -114,9 +114,10 @@ class Builder:
         path = self._folder.path / f"{span.format}-{number:08}{extension}"
         scan = _Scan(self._folder, span)
         with _Output(path) as output:
+            counters: tuple[int, ...] = ()
+            init: bytes | None = None
             if span.format == "m3u8":
-                self._write_ts(span, scan, output)
-                init = None
+                counters = self._write_ts(span, scan, output, slices)
             else:
                 init = self._write_fragment(span, scan, output)
         video = scan.video
@@ -134,14 +135,17 @@ class Builder:
             bytes=output.bytes,
             sha256=output.sha256,
             broken=first.broken and bool(slices),
+            counters=counters,
         )
         return made if init is None else self._with_init(made, init, slices)
 
-    def _write_ts(self, span: Span, scan: _Scan, output: _Output) -> None:
-        """Continuity counters run on from the slice before, unless this one begins a process's work."""
+    def _write_ts(self, span: Span, scan: _Scan, output: _Output, slices: list[Slice]) -> tuple[int, ...]:
+        """Write a slice; returns the continuity counters of the next one. They run on from the slice before in the playlist,
+        whichever process has made that: players take a jump for lost packets and throw away the frame in front of it.
+        """
         following, muxer = self._muxers.pop(span.format, (0, mpegts.TsMuxer()))
         if following != span.first:
-            muxer = mpegts.TsMuxer()
+            muxer = mpegts.TsMuxer(slices[-1].counters if slices else ())
         started = False
         parts: list[bytes] = []
         held_bytes = 0
@@ -169,6 +173,7 @@ class Builder:
         parts.append(muxer.flush())
         output.write(b"".join(parts))
         self._muxers[span.format] = span.last + 1, muxer
+        return muxer.counters
 
     def _write_fragment(self, span: Span, scan: _Scan, output: _Output) -> bytes:
         """Write the fragment of a slice; returns its initialization segment."""

@@ -72,7 +72,7 @@ class Slice(msgspec.Struct, frozen=True, tag="slice"):
     """A slice is complete on disk. path: in the recording's folder. pieces: first and last of what it is made of.
 
     file: number of the file whose playlist lists it. init_...: of the object that must stand in front of it (cmaf).
-    start_ms: unix milliseconds.
+    start_ms: unix milliseconds. counters: continuity counters with which the slice behind it goes on (m3u8).
     """
 
     format: str
@@ -92,6 +92,7 @@ class Slice(msgspec.Struct, frozen=True, tag="slice"):
     init_key: str = ""
     init_bytes: int = 0
     init_sha256: str = ""
+    counters: tuple[int, ...] = ()
 
 
 class File(msgspec.Struct, frozen=True, tag="file"):
