@@ -25,18 +25,29 @@ PLAIN = ("rtmp", "http", "api", "metrics")
 LISTENERS = ("rtmp", "rtmps", "http", "https", "api", "metrics")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module")
 def neighbour(live: Pair) -> Iterator[HttpViewer]:
-    """A viewer of another stream, who must not notice anything."""
+    """A viewer of another stream during all these tests, who must not notice anything."""
     with HttpViewer(live.play_url("flv")) as viewer:
         viewer.wait_frames(2)
-        workers = live.server.children()
         yield viewer
-        count = sum(tag.kind == VIDEO for tag in viewer.tags)
-        viewer.wait_frames(count + 20, timeout_s=3)
+        viewer.wait_frames(_frames(viewer) + 20, timeout_s=3)
         check_times(viewer.tags)
-        assert live.server.children() == workers, "a worker died"
-        live.server.check_log()
+
+
+@pytest.fixture(autouse=True)
+def undisturbed(live: Pair, neighbour: HttpViewer) -> Iterator[None]:
+    """After each test the neighbour's stream has gone on without a gap, and the server has nothing to complain of."""
+    workers = live.server.children()
+    yield
+    neighbour.wait_frames(_frames(neighbour) + 1, timeout_s=3)
+    check_times(neighbour.tags)
+    assert live.server.children() == workers, "a worker died"
+    live.server.check_log()
+
+
+def _frames(viewer: HttpViewer) -> int:
+    return sum(tag.kind == VIDEO for tag in viewer.tags)
 
 
 def connect(server: Server, listener: str) -> socket.socket:
