@@ -26,8 +26,8 @@ START_TICKS = 1000 * CLOCK_PER_MS
 PCR_LEAD_TICKS = 500 * CLOCK_PER_MS
 """So much earlier than the DTS is the PCR: a frame has that long to arrive, and gathered audio may follow video it precedes."""
 
-AUDIO_PES_MS = 100
-"""Audio frames gathered into one PES packet: at 10 packets a second headers and stuffing cost little."""
+AUDIO_PES_MS = 200
+"""Audio frames gathered into one PES packet: at 5 packets a second headers and stuffing cost little."""
 
 AUDIO_PES_BYTES_MAX = 16 * 1024
 """A gathered packet is closed at this size too: its length field has 16 bits."""
@@ -53,8 +53,6 @@ _HEVC_DESCRIPTOR = b"\x05\x04HEVC"
 _NO_PID = 0x1FFF
 _TICKS_MASK = (1 << 33) - 1
 _BODY_BYTES = PACKET_BYTES - 4
-_COUNTERS = bytes(0x10 | count for count in range(16))
-"""The fourth byte of packets without adaptation field, by continuity counter."""
 
 _HEADERS = {pid: bytearray((0x47, pid >> 8, pid & 0xFF, 0x10)) for pid in (VIDEO_PID, AUDIO_PID)}
 """The header of packets without adaptation field; bytearrays, so that what is joined with them can be written over."""
@@ -62,6 +60,9 @@ _HEADERS = {pid: bytearray((0x47, pid >> 8, pid & 0xFF, 0x10)) for pid in (VIDEO
 
 _SPLIT_MAX = 256
 """Bodies that are cut out at once: frames of more are cut in several steps."""
+
+_COUNTERS = bytes(0x10 | count & 15 for count in range(_SPLIT_MAX + 16))
+"""The fourth byte of packets without adaptation field, one after the other, from continuity counter 0 on."""
 
 
 @functools.cache
@@ -278,10 +279,11 @@ class TsMuxer:
             middle -= _SPLIT_MAX
         pieces += _split(middle)(pes, at)
         if tail:
-            pieces.append(_stuffing(_BODY_BYTES - tail) + pes[-tail:])
+            pieces.append(_STUFFING[_BODY_BYTES - tail] + pes[-tail:])
         packets = _HEADERS[pid].join(pieces)
         count = len(pieces) - 1
-        packets[3::PACKET_BYTES] = (_COUNTERS * (count // 16 + 2))[counter : counter + count]
+        counters = _COUNTERS if count < _SPLIT_MAX else _COUNTERS * (count // _SPLIT_MAX + 1)
+        packets[3::PACKET_BYTES] = counters[counter : counter + count]
         packets[1] |= 0x40  # payload_unit_start_indicator
         packets[3] |= 0x20  # an adaptation field is there
         if tail:
@@ -322,6 +324,8 @@ class TsMuxer:
 
 _unpack_32 = struct.Struct(">I").unpack_from
 _pack_32 = struct.Struct(">I").pack_into
+_pack_adaptation = struct.Struct(">BBIH").pack
+_pack_prefixed = struct.Struct(">BHH").pack
 
 
 def _with_start_codes(data: bytes, config: VideoConfig) -> tuple[bytearray | None, int]:
@@ -376,7 +380,7 @@ def _stream(config: VideoConfig | AudioConfig | None) -> int:
 def _adaptation(dts: int, *, random_access: bool) -> bytes:
     """An adaptation field with the PCR (2.4.3.4)."""
     base = dts - PCR_LEAD_TICKS & _TICKS_MASK
-    return struct.pack(">BBIH", 7, 0x50 if random_access else 0x10, base >> 1, (base & 1) << 15 | 0x7E00)
+    return _pack_adaptation(7, 0x50 if random_access else 0x10, base >> 1, (base & 1) << 15 | 0x7E00)
 
 
 _RANDOM_ACCESS = b"\x01\x40"
@@ -388,15 +392,14 @@ def _lengthened(adaptation: bytes, size: int) -> bytes:
     return bytes((adaptation[0] + size,)) + adaptation[1:] + b"\xff" * size
 
 
-def _stuffing(size: int) -> bytes:
-    """An adaptation field of so many bytes, 1 to 183, that says nothing."""
-    return b"\0" if size == 1 else bytes((size - 1, 0)) + b"\xff" * (size - 2)
+_STUFFING = (b"", b"\0", *(bytes((size - 1, 0)) + b"\xff" * (size - 2) for size in range(2, _BODY_BYTES)))
+"""By its size, an adaptation field that says nothing."""
 
 
 def _pack_ticks(prefix: int, ticks: int) -> bytes:
     """A PTS or DTS field of a PES header (2.4.3.6)."""
     ticks &= _TICKS_MASK
-    return struct.pack(">BHH", prefix << 4 | ticks >> 29 & 0x0E | 1, ticks >> 14 & 0xFFFE | 1, ticks << 1 & 0xFFFE | 1)
+    return _pack_prefixed(prefix << 4 | ticks >> 29 & 0x0E | 1, ticks >> 14 & 0xFFFE | 1, ticks << 1 & 0xFFFE | 1)
 
 
 def _pmt_entry(stream_type: int, pid: int, descriptor: bytes) -> bytes:

@@ -7,6 +7,7 @@ under its name when it is complete and safe on disk.
 from __future__ import annotations
 
 import hashlib
+import operator
 import os
 import posixpath
 import struct
@@ -45,6 +46,8 @@ METADATA_VALUES_MAX = 10_000_000
 """Two for each key frame of an FLV file."""
 
 _pack_stamp = struct.Struct(">I").pack_into
+_TIME_MS = operator.itemgetter(1)
+"""Of a tag, as `frames` tells them."""
 
 log = structlog.get_logger()
 
@@ -378,7 +381,7 @@ class _Scan:
         """Each piece, its bytes, and its tags but for the configuration in front."""
         last_ms = self.start_ms
         for line, data in self._folder.pieces(self._span.first, self._span.last):
-            tags = list(frames(line, data))
+            tags = frames(line, data)
             skipped = 0
             for kind, _, start, end in tags[:2]:
                 payload = data[start:end]
@@ -387,7 +390,7 @@ class _Scan:
                 self._configure(kind, payload)
                 skipped += 1
             if tags[skipped:]:
-                last_ms = max(last_ms, max(time_ms for _, time_ms, _, _ in tags[skipped:]))
+                last_ms = max(last_ms, max(map(_TIME_MS, tags[skipped:])))
                 self._mp3(data, tags[skipped:])
             yield line, data, tags[skipped:]
             self.end_ms = last_ms + FRAME_MS

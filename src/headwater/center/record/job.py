@@ -58,8 +58,8 @@ REPEATED_S = 2
 DISK_AGAIN_S = 10.0
 """Pause before something is made again that the disk did not take. Its pieces stay until it is made."""
 
-THREADS = 2
-"""Slices and files that are made at a time by one process."""
+THREADS = 1
+"""Slices and files that are made at a time by one process: several would only take turns, with Python's lock to fight for."""
 
 log = structlog.get_logger()
 

@@ -222,8 +222,9 @@ def told(path: Path) -> Iterator[Event]:
             yield line
 
 
-def frames(line: PieceLine, data: bytes) -> Iterator[tuple[int, int, int, int]]:
+def frames(line: PieceLine, data: bytes) -> list[tuple[int, int, int, int]]:
     """The tags of a piece: (kind, time on the recording's timeline, start and end of the payload in `data`)."""
+    found = []
     position, end = 0, len(data) - TAG_HEADER_BYTES - TAG_TAIL_BYTES
     start_ms = line.start_ms
     low = start_ms & 0xFFFFFFFF
@@ -231,11 +232,13 @@ def frames(line: PieceLine, data: bytes) -> Iterator[tuple[int, int, int, int]]:
         kind_size, stamp = _header(data, position)
         size = kind_size & 0xFFFFFF
         if position + size > end:
-            return
+            break
         start = position + TAG_HEADER_BYTES
         wire = stamp >> 8 | (stamp & 0xFF) << 24
-        yield kind_size >> 24, start_ms + ((wire - low + 0x80000000 & 0xFFFFFFFF) - 0x80000000), start, start + size
+        time_ms = start_ms + ((wire - low + 0x80000000 & 0xFFFFFFFF) - 0x80000000)
+        found.append((kind_size >> 24, time_ms, start, start + size))
         position = start + size + TAG_TAIL_BYTES
+    return found
 
 
 def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
