@@ -26,8 +26,8 @@ START_TICKS = 1000 * CLOCK_PER_MS
 PCR_LEAD_TICKS = 500 * CLOCK_PER_MS
 """So much earlier than the DTS is the PCR: a frame has that long to arrive, and gathered audio may follow video it precedes."""
 
-AUDIO_PES_MS = 200
-"""Audio frames gathered into one PES packet: at 5 packets a second headers and stuffing cost little."""
+AUDIO_PES_MS = 100
+"""Audio frames gathered into one PES packet: at 10 packets a second headers and stuffing cost little."""
 
 AUDIO_PES_BYTES_MAX = 16 * 1024
 """A gathered packet is closed at this size too: its length field has 16 bits."""

@@ -6,6 +6,8 @@
 | GET /usage | JSON, observe.traffic.WorkerUsage |
 | GET /census | JSON, node.census.Census: for whoever looks for what has not gone |
 | GET /relay/<domain>/<app>/<stream>?behind_s= | the stream as endless FLV, from at least so far back; 404 if it is not here |
+| GET /keyframe/<domain>/<app>/<stream>?but_ms= | FLV with its configuration and newest key frame alone; as /relay if that frame
+has this time (of 32 bits, as in FLV), or if there is none |
 | GET /playlist/<domain>/<app>/<stream>?query | its HLS playlist, whose segments carry the query |
 | GET /segment/<domain>/<app>/<stream>?number-word | one of its segments |
 | POST /publish/<domain>/<app>/<stream>?source=&template=&by= | 101, then endless FLV from the client; why it ends comes last.
@@ -35,6 +37,7 @@ from headwater.live.stream import LiveStream, StreamKey
 from headwater.live.viewer import Viewer
 from headwater.media import flv
 from headwater.media.errors import MediaError
+from headwater.media.tag import VIDEO
 from headwater.node import census, metrics
 from headwater.observe.log import session_id
 from headwater.protocols.http import HttpError, Request, RequestReader, Response, pack_head, pack_response
@@ -138,6 +141,18 @@ class InternalConnection(asyncio.Protocol):
                     return Response(404)
                 self._relay(stream, int(split_query("?" + query)[1].get("behind_s", "0")))
                 return None
+            case "keyframe":
+                stream = self._node.hub.streams.get(key)
+                if stream is None or stream.replica:
+                    return Response(404)
+                mark = stream.ring.marks[-1] if stream.ring.marks else None
+                if mark is not None and str(mark.timestamp_ms & 0xFFFFFFFF) != split_query("?" + query)[1].get("but_ms"):
+                    (tag,) = stream.ring.slice(mark.seq, mark.seq + 1)
+                    if tag.kind == VIDEO:
+                        parts = [flv.pack_tag(each.kind, tag.timestamp_ms, each.payload) for each in (*mark.headers, tag)]
+                        return Response(200, _relay_fields(stream), flv.FILE_HEADER + b"".join(parts))
+                self._relay(stream, 0)
+                return None
             case "playlist":
                 return self._node.http.playlist_for_worker(key, query)
             case "segment":
@@ -222,10 +237,7 @@ class InternalConnection(asyncio.Protocol):
             self._transport.close()
 
     def _relay(self, stream: LiveStream, behind_s: int) -> None:
-        newest = stream.ring.slice(stream.ring.next - 1)
-        newest_ms = newest[-1].timestamp_ms if newest else -1
-        head = (("Content-Type", "video/x-flv"), ("X-Newest-Ms", str(newest_ms)))
-        self._transport.write(pack_head(200, head, time.time()))
+        self._transport.write(pack_head(200, _relay_fields(stream), time.time()))
         self._viewer = Viewer(session_id(), self._transport, self, None, ("", False))  # nobody pays for a relay
         stream.join_relay(self._viewer, behind_s)
 
@@ -245,6 +257,11 @@ class InternalConnection(asyncio.Protocol):
         viewer, self._viewer = self._viewer, None
         if viewer is not None and viewer.output is not None:
             viewer.output.stream.leave(viewer)
+
+
+def _relay_fields(stream: LiveStream) -> tuple[tuple[str, str], ...]:
+    newest = stream.ring.slice(stream.ring.next - 1)
+    return ("Content-Type", "video/x-flv"), ("X-Newest-Ms", str(newest[-1].timestamp_ms if newest else -1))
 
 
 def _json(answer: object) -> Response:

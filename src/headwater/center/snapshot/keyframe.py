@@ -1,7 +1,7 @@
 """Reads the newest key frame of a live stream from the worker that has its publisher, and leaves again.
 
-A relay begins with the stream's newest key frame (`live.stream.LiveStream.join_relay`), so a connection for each snapshot reads
-little more than that frame. Reading all of the stream instead would cost more than decoding the picture does.
+The worker answers with that frame alone. If it has none yet, or only one that was taken before, it relays the stream instead,
+and reading ends with the next key frame. Reading all of the stream would cost more than decoding the picture does.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ async def newest(source: Source, *, but_ms: int | None = None) -> KeyFrame:
     reader, writer = await asyncio.open_unix_connection(source.socket, limit=READ_BYTES)
     try:
         names = "/".join(quote(name, safe="") for name in (source.domain, source.app, source.stream))
-        writer.write(f"GET /relay/{names} HTTP/1.1\r\nHost: center\r\n\r\n".encode())
+        query = "" if but_ms is None else f"?but_ms={but_ms}"
+        writer.write(f"GET /keyframe/{names}{query} HTTP/1.1\r\nHost: center\r\n\r\n".encode())
         newest_ms = await _begin(reader)
         return await _read(reader, newest_ms, but_ms)
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
