@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from headwater.center import hosts as hosts_module
 from headwater.center.department import AskFailed, Wanted
@@ -71,6 +72,22 @@ async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     yield house
     await house.hosts.close(5)
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_what_a_job_tells_waits_for_the_database(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, failures = house.department.told, 0
+
+    async def locked(job: str, event: msgspec.Raw) -> None:
+        nonlocal failures
+        if failures < 2:
+            failures += 1
+            raise OperationalError("INSERT", {}, Exception("database is locked"))
+        await told(job, event)
+
+    monkeypatch.setattr(house.department, "told", locked)
+    house.want("cam")
+    await house.started(1)
+    assert failures == 2
 
 
 async def test_a_job_runs_answers_changes_and_ends_in_order(house: House) -> None:

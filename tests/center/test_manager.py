@@ -9,7 +9,7 @@ import pytest
 
 from headwater.access.plan import Audio, Plan, Rendition, Video
 from headwater.access.presence import StreamPresence
-from headwater.center.department import StreamId
+from headwater.center.department import StreamId, Wanted
 from headwater.center.manager import REFUSED_S, SETTLED_S, KeptPlan, Load, Manager
 from support.fake_department import FakeDepartment
 
@@ -127,6 +127,24 @@ def test_a_session_keeps_its_plan_in_a_center_that_is_started_anew(world: World)
     world.manager.stream_changed(CAM, None, 20)
     world.at(20)
     assert world.manager.kept_news() == {CAM: None}
+
+
+def test_a_stream_that_a_department_cannot_bear_holds_up_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    other: StreamId = ("play.test", "live", "other")
+    wanted = world.records.wanted
+
+    def fails(stream: StreamPresence, *more: Any) -> list[Wanted]:
+        if stream.stream == "cam" and stream.width:
+            raise ValueError("no such thing")
+        return wanted(stream, *more)
+
+    monkeypatch.setattr(world.records, "wanted", fails)
+    world.manager.plan_changed("play.test", _plan())
+    world.manager.stream_changed(CAM, _presence(width=0), 0)
+    world.manager.stream_changed(other, _presence(other), 0)
+    assert set(world.at(0)) == {RECORD, ("record", "other")}
+    world.manager.stream_changed(CAM, _presence(), 1)
+    assert set(world.at(1)) == {RECORD, ("record", "other")}  # what ran goes on
 
 
 def test_one_job_makes_all_renditions_of_a_stream(world: World) -> None:

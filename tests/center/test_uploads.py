@@ -248,6 +248,26 @@ async def test_thousands_of_files_for_a_store_that_is_away_do_not_stand_in_the_w
     await settle(world, "empty")
 
 
+async def test_a_database_that_takes_no_note_makes_no_file_travel_again_and_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.add("a.flv")
+    write, refused = world.database.write, 0
+
+    def full() -> object:
+        nonlocal refused
+        refused += 1
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(world.database, "write", full)
+    world.queue.start()
+    for _ in range(200):
+        await asyncio.sleep(0.005)
+        world.queue.wake()
+    assert (world.stores.given, refused) == (1, 2)
+    monkeypatch.setattr(world.database, "write", write)
+
+
 async def test_files_of_other_nodes_are_left_to_them(world: World) -> None:
     await world.add("mine.flv")
     async with world.database.write() as session:

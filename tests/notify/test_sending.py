@@ -144,6 +144,14 @@ async def test_a_begun_push_is_told_after_two_seconds(world: World, customer: Ca
     assert [call.query["action"] for call in customer.called] == ["publish", "publish_done"]
 
 
+async def test_a_clock_that_goes_back_holds_up_no_callback(world: World, customer: CallbackServer) -> None:
+    await set_urls(world, customer.url("/s"))
+    await tell(world, "show")
+    world.now_s -= 3600
+    await deliver(world)
+    assert len(customer.called) == 1
+
+
 async def test_what_is_refused_is_tried_five_times_a_second_apart_and_then_given_up(
     world: World, customer: CallbackServer
 ) -> None:

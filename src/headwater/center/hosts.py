@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from headwater.center.department import AskFailed, Department
 from headwater.center.jobs import (
@@ -279,15 +280,30 @@ class JobProcess:
         while True:
             event = await self._events.get()
             try:
-                if isinstance(event, Told):
-                    await self.department.told(event.job, event.event)
-                else:
+                if isinstance(event, Ended):
                     self._ended(self, event.job, event.error)
-                    await self.department.ended(event.job, event.error)
+                await self._hand_on(event)
             except Exception:  # the department's fault with one event is no reason to stop the others
                 log.exception("department failed", kind=self.department.kind, job=event.job)
             finally:
                 self._events.task_done()
+
+    async def _hand_on(self, event: Told | Ended) -> None:
+        """Tell the department; while the database is away, again and again, unless this process has to end."""
+        pause_s = BACKOFF_FIRST_S
+        while True:
+            try:
+                if isinstance(event, Told):
+                    await self.department.told(event.job, event.event)
+                else:
+                    await self.department.ended(event.job, event.error)
+                return
+            except SQLAlchemyError as error:
+                if self._finishing or self._killed_for:
+                    raise
+                log.warning("a job's news waits for the database", job=event.job, error=str(error), again_in_s=pause_s)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * BACKOFF_FACTOR, BACKOFF_MAX_S)
 
 
 class Hosts:

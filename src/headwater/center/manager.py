@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
+import structlog
 
 from headwater.access.cost import cost_cores
 from headwater.access.demand import Refused
@@ -22,6 +23,8 @@ REFUSED_S = 30.0
 
 SETTLED_S = 10.0
 """A rendition that has run for so long costs what is measured; one that starts is still counted by its estimate."""
+
+log = structlog.get_logger()
 
 RenditionId = tuple[StreamId, str]
 """A source stream and a template."""
@@ -212,11 +215,17 @@ class Manager:
     def _jobs(self, stream: StreamId, known: _Stream) -> dict[tuple[str, str], Wanted]:
         granted = {template: self._since[of, template] for of, template in self._granted if of == stream}
         newest = self.plan(stream[0])
-        return {
-            (department.kind, wanted.id): wanted
-            for department in self._departments
-            for wanted in department.wanted(known.presence, newest if department.follows_plan else known.plan, granted)
-        }
+        jobs: dict[tuple[str, str], Wanted] = {}
+        for department in self._departments:
+            plan = newest if department.follows_plan else known.plan
+            try:
+                jobs.update(
+                    {(department.kind, wanted.id): wanted for wanted in department.wanted(known.presence, plan, granted)}
+                )
+            except Exception:  # the fault of one department with one stream must not end the work for all others
+                log.exception("department failed", kind=department.kind, stream="/".join(stream))
+                jobs.update({key: wanted for key, wanted in known.jobs.items() if key[0] == department.kind})
+        return jobs
 
     # renditions
 

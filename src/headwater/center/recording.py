@@ -19,6 +19,7 @@ from typing import Any, Literal
 import msgspec
 import structlog
 from sqlalchemy import delete, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -62,6 +63,9 @@ FINISHERS = 2
 
 FINISH_AGAIN_S, FINISH_AGAIN_MAX_S = 5.0, 600.0
 """Pauses before a recording is finished that could not be: the disk is full, say. They grow; nothing is given up."""
+
+BEGIN_AGAIN_S = 2.0
+"""Pause before a recording is begun that the database could not take."""
 
 FAILURES_TOLD = 2
 """Customers are told of a job that fails so often in a row: one that dies once costs them nothing."""
@@ -309,6 +313,9 @@ class RecordingDepartment:
                 row.spec = msgspec.json.encode(spec).decode()
             self._keep(_Open(row))
             log.info("recording begins", recording=row.id, stream="/".join(key[:3]), template=template)
+        except SQLAlchemyError:
+            self._again_at[key[:3]] = self._now_s() + BEGIN_AGAIN_S
+            raise
         finally:
             self._beginning.discard(key)
         self._center.again(key[:3])
@@ -409,24 +416,36 @@ class RecordingDepartment:
         self._own(self._finish(recording))
 
     async def _finish(self, recording: _Open) -> None:
-        """Have everything made that is due, until it is."""
+        """Have everything made and noted down that is due, until it is."""
+        pause_s = FINISH_AGAIN_S
+        while True:
+            try:
+                if await self._finished(recording):
+                    break
+            except Exception:  # the top of this task: a database or a disk that fails now may be back later
+                log.exception("a recording could not be finished", recording=recording.id)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, FINISH_AGAIN_MAX_S)
+        del self._open[recording.id]
+        log.info("recording closed", recording=recording.id, stream="/".join(recording.stream), template=recording.key[3])
+
+    async def _finished(self, recording: _Open) -> bool:
+        """Try once; whether nothing is left to do."""
         async with self._center.database.write() as session:
             row = await session.get(Recording, recording.id)
             if row is not None:
                 row.state = "closing"
         self._center.again(recording.stream)
-        pause_s = FINISH_AGAIN_S
-        while not await self._run_finisher(recording):
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, FINISH_AGAIN_MAX_S)
+        if not await self._run_finisher(recording):
+            return False
+        await self._replay(recording)  # what was told when the database was away
         async with self._center.database.write() as session:
             row = await session.get(Recording, recording.id)
             if row is not None:
                 row.state = "failed" if recording.error and not recording.started else "closed"
                 row.error = recording.error
                 row.close_at_s = self._now_s()
-        del self._open[recording.id]
-        log.info("recording closed", recording=recording.id, stream="/".join(recording.stream), template=recording.key[3])
+        return True
 
     async def _run_finisher(self, recording: _Open) -> bool:
         """Whether nothing is left to do."""
@@ -456,9 +475,15 @@ class RecordingDepartment:
                     await process.wait()
 
     async def _replay(self, recording: _Open) -> None:
-        """Note what the journal says and nobody has noted: whoever had to has died."""
+        """Note what the journal says and nobody has noted: whoever had to has died, or the database was away."""
+        async with self._center.database.read() as session:
+            of_slices = select(MediaSlice.format, MediaSlice.number).where(MediaSlice.recording == recording.id)
+            of_files = select(RecordedFile.format, RecordedFile.number).where(RecordedFile.recording == recording.id)
+            slices = {tuple(row) for row in await session.execute(of_slices)}
+            files = {tuple(row) for row in await session.execute(of_files)}
         for event in await asyncio.to_thread(lambda: list(told(Path(recording.spec.folder)))):
-            if isinstance(event, Slice | File):
+            known = slices if isinstance(event, Slice) else files
+            if isinstance(event, Slice | File) and (event.format, event.number) not in known:
                 await self._take(recording, event)
 
     # what it has made
@@ -711,6 +736,8 @@ class RecordingDepartment:
                     await self._pause(recording)
             else:
                 recording.gone_since_s = None
+            # a later end than any pause has was noted before the clock went back
+            recording.close_at_s = min(recording.close_at_s, now_s + max(recording.spec.delay_s, GRACE_S))
             if recording.state == "paused" and not recording.wanted and recording.close_at_s <= now_s:
                 self._close(recording)
 

@@ -77,6 +77,8 @@ class Uploads:
         self._busy: dict[int, Upload] = {}
         self._away: dict[Place, _Away] = {}
         self._carrying: set[asyncio.Task[None]] = set()
+        self._putting: set[asyncio.Task[None]] = set()
+        self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def register(self, owner_kind: str, stored: Handler) -> None:
@@ -131,11 +133,15 @@ class Uploads:
         self._task = asyncio.create_task(self._run(), name="uploads")
 
     async def close(self) -> None:
-        """Stop; uploads that run are cut off, and begin again with the next start."""
-        tasks = [*self._carrying, *([self._task] if self._task is not None else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Stop; uploads that run are cut off, and begin again with the next start.
+
+        What speaks to the database is let finish: a call of it that is cancelled may leave its thread behind.
+        """
+        self._closing.set()
+        self._news.set()
+        for putting in self._putting:
+            putting.cancel()
+        await asyncio.gather(*self._carrying, *([self._task] if self._task is not None else []), return_exceptions=True)
 
     async def waiting(self) -> int:
         """How many files are not stored yet, those that were given up left out."""
@@ -144,14 +150,14 @@ class Uploads:
             return await session.scalar(query) or 0
 
     async def _run(self) -> None:
-        while True:
+        while not self._closing.is_set():
             self._news.clear()
             more = False
             try:
                 more = await self._begin_due()
             except Exception:  # the top of this task: a database that fails now may be back later
                 log.exception("the queue of uploads could not be read")
-            if not more:
+            if not more and not self._closing.is_set():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._news.wait(), LOOK_S)
 
@@ -178,6 +184,8 @@ class Uploads:
                 continue
             if place in self._away:
                 testing.add(place)
+            if self._closing.is_set():
+                return False
             task = asyncio.create_task(self._carry(upload), name=f"upload {upload.id}")
             self._busy[upload.id] = upload
             self._carrying.add(task)
@@ -192,8 +200,16 @@ class Uploads:
     async def _carry(self, upload: Upload) -> None:
         path = Path(upload.path)
         try:
+            if self._closing.is_set():
+                return
             if upload.state == "waiting":
-                await self._put(upload, path)
+                putting = asyncio.create_task(self._put(upload, path))
+                self._putting.add(putting)
+                putting.add_done_callback(self._putting.discard)
+                await asyncio.wait([putting])
+                if putting.cancelled():
+                    return  # by `close`
+                putting.result()
                 self._away.pop((upload.endpoint, upload.bucket), None)
                 async with self._database.write() as session:
                     row = await session.get(Upload, upload.id)
@@ -248,13 +264,17 @@ class Uploads:
     async def _failed(self, upload: Upload, reason: str) -> None:
         pause_s = min(RETRY_FIRST_S * RETRY_FACTOR**upload.tries, RETRY_MAX_S)
         log.warning("a file could not be stored", bucket=upload.bucket, key=upload.key, error=reason, again_in_s=pause_s)
-        with contextlib.suppress(Exception):  # a database that fails, too: the queue is read again in RETRY_MAX_S at the latest
+        try:
             async with self._database.write() as session:
                 row = await session.get(Upload, upload.id)
                 if row is not None and row.state != "given_up":
                     row.tries += 1
                     row.error = reason
                     row.next_try_s = self._now_s() + pause_s
+        except Exception as error:  # a database that fails, too: the row is still due, and must not be carried on and on
+            log.warning("the queue of uploads cannot be written", error=str(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), RETRY_FIRST_S)
 
 
 def sha256_of(path: Path) -> str:

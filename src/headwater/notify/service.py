@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 import structlog
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 
 from headwater.domains.errors import error
 from headwater.domains.owned import owned_domain
@@ -40,6 +40,8 @@ AT_ONCE = 256
 """Calls under way at once. Each waits for somebody else's server and costs us next to nothing."""
 AT_ONCE_PER_DOMAIN = 16
 """Of these, for one domain, so that servers that do not answer leave room for the others'."""
+WAITS_MAX_S = 60.0
+"""No callback waits so long for its turn in time; one that would was noted before the clock went back."""
 KEPT_S = 7 * 86400
 """How long the record of a callback is kept (DescribeLiveStreamsNotifyRecords)."""
 DEAD_MAX = 10_000
@@ -128,7 +130,9 @@ class CallbackService:
             return False
         first = select(func.min(Callback.id)).where(Callback.state == "queued").group_by(Callback.lane)
         turn = func.row_number().over(partition_by=Callback.domain, order_by=(Callback.next_try_s, Callback.id)).label("turn")
-        turns = select(Callback.id, turn).where(Callback.id.in_(first), Callback.next_try_s <= self._clock()).subquery()
+        now_s = self._clock()
+        is_due = or_(Callback.next_try_s <= now_s, Callback.next_try_s > now_s + WAITS_MAX_S)
+        turns = select(Callback.id, turn).where(Callback.id.in_(first), is_due).subquery()
         due = (
             select(Callback)
             .join(turns, turns.c.id == Callback.id)
