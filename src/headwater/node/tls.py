@@ -51,7 +51,17 @@ class TlsListener:
 class TlsTransport(asyncio.Protocol, asyncio.Transport):
     """The TLS of one connection: the protocol of its socket's transport, and the transport of the connection above."""
 
-    __slots__ = ("_closing", "_connection", "_decrypted_from", "_encrypted", "_handshake", "_listener", "_socket", "_tls")
+    __slots__ = (
+        "_closing",
+        "_connection",
+        "_decrypted_from",
+        "_encrypt",
+        "_encrypted",
+        "_handshake",
+        "_listener",
+        "_socket",
+        "_tls",
+    )
 
     def __init__(self, listener: TlsListener, connection: asyncio.Protocol) -> None:
         super().__init__()
@@ -59,6 +69,7 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
         self._encrypted = listener.encrypted
         self._decrypted_from = ssl.MemoryBIO()
         self._tls = listener.context.wrap_bio(self._decrypted_from, listener.encrypted, server_side=True)
+        self._encrypt = self._tls.write  # takes all: Python leaves SSL_MODE_ENABLE_PARTIAL_WRITE off, and memory is never full
         self._connection: asyncio.Protocol | None = connection
         self._handshake: asyncio.TimerHandle | None = None
         self._closing = False
@@ -150,7 +161,15 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
 
     def write(self, data: Any) -> None:
         """Encrypt and send: the hot path of every viewer."""
-        self.writelines((data,))
+        if len(data) > PIECE_BYTES:
+            self.writelines((data,))
+        elif not self._closing:
+            try:
+                self._encrypt(data)
+            except ssl.SSLError:  # the keys are used up, or memory is
+                self.abort()
+            finally:
+                self._send()
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
         """Encrypt and send; small parts share a call."""
@@ -159,12 +178,10 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
         try:
             for data in list_of_data:
                 for piece in (data,) if len(data) <= PIECE_BYTES else _pieces(data):
-                    done = 0
-                    while done < len(piece):  # once, as Python sets OpenSSL up, but that is nowhere promised
-                        done += self._tls.write(piece[done:])
+                    self._encrypt(piece)
                     if self._encrypted.pending >= PIECE_BYTES:
                         self._send()
-        except ssl.SSLError:  # the keys are used up, or memory is
+        except ssl.SSLError:
             self.abort()
         finally:
             self._send()
