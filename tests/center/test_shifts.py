@@ -355,6 +355,16 @@ async def test_slices_that_nobody_noted_down_are_taken_up_at_the_next_start(worl
     assert [one.sha256 for one in made][2] == hashlib.sha256(b"left 2").hexdigest()
 
 
+async def test_the_spool_forgets_streams_that_have_nothing_left_to_store(world: World) -> None:
+    gone, waiting = world.spool / "shift" / "gone", world.spool / "shift" / "waiting"
+    for folder in (gone, waiting):
+        prepare(folder, world.spec())
+    write(waiting / slice_name(Cut(START_MS, SLICE_MS, False, b"")), b"left")
+    await world.shifts.start()
+    assert not gone.exists()
+    assert len(found(waiting)) == 1
+
+
 def test_jobs_are_of_streams_and_renditions_that_a_rule_names(world: World) -> None:
     item = StreamPresence(PLAY, "live", "cam", "s", "push.test", "rtmp://push.test/live/cam", 1.0, "a", "b", "n1", 0)
     every = Plan(PLAY, "a", "eu", shifts=(Shift("live", "*", 3, 10, True),), renditions=(Rendition("live", "sd"),))

@@ -60,7 +60,7 @@ _REFUSALS: Final[dict[Reason, tuple[int, str]]] = {
     "domain_offline": (403, "denied by domain: domain is offline"),
     "edge_group": (403, "denied by domain: this node is outside its edge group"),
     "not_bound": (403, "denied by domain: not bound to a streaming domain"),
-    "bad_name": (404, "denied by name: invalid app or stream name"),
+    "bad_name": (404, "denied by name: an app or stream has 1 to 255 of `A-Za-z0-9_.-`, none of `.-` in front"),
     "ip_denied": (403, "denied by ip acl: this address may not"),
     "region_denied": (403, "denied by region: not from here"),
     "referer_denied": (403, "denied by referer acl: not from this page"),

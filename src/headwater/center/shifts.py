@@ -51,6 +51,9 @@ FOLDER = "shift"
 PURGE_S = 600.0
 """How often slices whose days are over are looked for."""
 
+UNUSED_S = 3600.0
+"""So long after the last change a folder of the spool without slices is removed. A job writes or loses a file every minute."""
+
 PURGED_AT_ONCE = 200
 """Slices that are removed before the database is asked for more."""
 
@@ -100,6 +103,7 @@ class Shifts:
         if folder.is_dir():
             for of_stream in sorted(folder.iterdir()):
                 await self._adopt(await asyncio.to_thread(files.found, of_stream))
+                await asyncio.to_thread(files.remove_unused, of_stream, 0)
         self._closing.clear()
         self._purging = asyncio.create_task(self._purge_on_and_on(), name="time shift purge")
 
@@ -299,10 +303,17 @@ class Shifts:
         while not self._closing.is_set():
             try:
                 await self.purge()
+                await asyncio.to_thread(self._sweep)
             except Exception:  # the top of this task
                 log.exception("slices could not be removed")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), PURGE_S)
+
+    def _sweep(self) -> None:
+        """Remove the folders of streams that are not made slices of any more."""
+        folder = self._center.spool / FOLDER
+        for of_stream in list(folder.iterdir()) if folder.is_dir() else ():
+            files.remove_unused(of_stream, UNUSED_S)
 
     async def purge(self) -> int:
         """Remove the slices whose days are over, and all of domains that are gone; returns how many."""

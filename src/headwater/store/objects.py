@@ -231,8 +231,10 @@ def check_key(key: str) -> None:
     if "\\" in key or not key.isprintable():
         raise ObjectError("an object's name has no backslashes and no control characters")
     for segment in key.split("/"):
-        if segment in ("", ".", "..") or len(segment.encode()) > SEGMENT_BYTES_MAX:
+        if segment in ("", ".", ".."):
             raise ObjectError(f"`{key[:80]}` is no object name: between slashes there must be a name, neither empty nor dots")
+        if len(segment.encode()) > SEGMENT_BYTES_MAX:
+            raise ObjectError(f"`{key[:80]}…` is no object name: between slashes it may have {SEGMENT_BYTES_MAX} bytes")
 
 
 def normal_endpoint(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import time
@@ -95,6 +96,8 @@ class ShiftJob:
     async def _keep(self, cuts: list[Cut]) -> None:
         for cut in cuts:
             path = self._folder / slice_name(cut)
+            if not path.parent.is_dir():  # after a long time without slices
+                await asyncio.to_thread(prepare, self._folder, self._spec)
             digest = await asyncio.to_thread(write, path, cut.data)
             self._slices += 1
             self._media_ms += cut.duration_ms
@@ -122,6 +125,14 @@ def found(folder: Path) -> list[SliceMade]:
             digest = hashlib.sha256(data).hexdigest()
             made.append(SliceMade(spec, str(path), start_ms, duration_ms, bool(broken), len(data), digest))
     return sorted(made, key=lambda one: one.start_ms)
+
+
+def remove_unused(folder: Path, age_s: float) -> None:
+    """Remove the folder of a job that has nothing left to be stored and has not changed for so long."""
+    with contextlib.suppress(OSError):  # somebody else was quicker
+        if time.time() - folder.stat().st_mtime >= age_s and {path.name for path in folder.iterdir()} == {SPEC_FILE}:
+            (folder / SPEC_FILE).unlink()
+            folder.rmdir()
 
 
 def prepare(folder: Path, spec: ShiftSpec) -> None:
