@@ -80,19 +80,22 @@ def question(rule: RemoteAuth, kind: Kind, asked: Asked) -> Question:
     Our own headers say what it is about, since an RTMP client sends none.
     """
     args = _kept(rule.kept_args, asked.args) | {name: _value(value, asked) for name, value in rule.added_args}
-    headers = {
-        name: value for name, value in _kept(rule.kept_headers, asked.headers).items() if name.lower() not in _OWN_HEADERS
-    }
-    headers |= {
+    own = {
         "X-Live-Action": kind,
         "X-Live-Domain": asked.domain,
         "X-Live-App": asked.app,
         "X-Live-Stream": asked.stream,
         "X-Live-Client": asked.client.origin,
     }
-    headers |= {name: _value(value, asked) for name, value in rule.added_headers}
+    headers: dict[str, tuple[str, str]] = {}
+    for name, value in (
+        *((name, value) for name, value in _kept(rule.kept_headers, asked.headers).items() if name.lower() not in _OWN_HEADERS),
+        *own.items(),
+        *((name, _value(value, asked)) for name, value in rule.added_headers),
+    ):
+        headers[_same(name)] = name, value
     url = rule.url + (("&" if "?" in rule.url else "?") + urlencode(args) if args else "")
-    return Question(rule.method, url, tuple((name, _printable(value)) for name, value in headers.items()))
+    return Question(rule.method, url, tuple((name, _printable(value)) for name, value in headers.values()))
 
 
 def judge(rule: RemoteAuth, status: int | None) -> Refusal | None:
@@ -200,6 +203,14 @@ def _value(text: str, asked: Asked) -> str:
         return asked.headers.get(name[5:].replace("_", "-").lower(), "")
     facts = {"uri": asked.uri, "host": asked.domain, "remote_addr": asked.client.origin}
     return facts.get(name, text)
+
+
+def _same(name: str) -> str:
+    """Alike for headers that a server may take for one another: many read `X_Live_App` as `X-Live-App` (RFC 3875, 4.1.18).
+
+    What a client sends must not stand beside what we say: many a server takes the first of two.
+    """
+    return name.lower().replace("_", "-")
 
 
 def _printable(value: str) -> str:
