@@ -354,10 +354,16 @@ async def test_what_a_former_domain_of_the_name_recorded_is_nobody_s(world: Worl
     world.now_s += 86_400
     start_s = world.now_s - 1000
     await recorded(world.database, PLAY, "live", "cam", start_s=start_s, seconds=30)
+    content, span = world.services.record_content, (format_time(start_s - 60), format_time(start_s + 60))
+    keys = ["cam/file.mp4", f"cam/{int(start_s)}_0.ts"]
+    for key in keys:
+        await content._stores.put_bytes(ENDPOINT, BUCKET, key, b"film")
+        assert (await content.find(world.account, PLAY, BUCKET, key)).bytes == 4
     await world.domains.delete(world.account, PLAY, actor=ACTOR)
     await world.domains.add(world.stranger, PLAY, "liveVideo", "eu-central-1", actor=ACTOR)
     world.account = world.stranger
-    content, span = world.services.record_content, (format_time(start_s - 60), format_time(start_s + 60))
+    for key in keys:
+        assert await code(content.find(world.account, PLAY, BUCKET, key)) == "InvalidFile.NotFound"
     assert await content.recordings(world.account, PLAY) == []
     assert await content.files(world.account, PLAY) == []
     assert await content.contents(world.account, PLAY, "live", "cam", *span) == []

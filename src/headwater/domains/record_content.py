@@ -253,15 +253,18 @@ class RecordContentService:
     async def find(self, account_id: str, name: str, bucket: str, key: str) -> ObjectRecord:
         """An object that a recording of this domain has made: a file or a slice. Raises InvalidFile.NotFound."""
         async with self._database.read() as session:
-            domain = await owned_main_domain(session, account_id, name)
+            domain, since_s = await _owned(session, account_id, name)
+            since_ms = int(since_s * 1000)
             files = select(RecordedFile.endpoint).where(
                 RecordedFile.key == key,
+                RecordedFile.start_ms >= since_ms,
                 RecordedFile.domain == domain,
                 RecordedFile.bucket == bucket,
                 RecordedFile.state == "stored",
             )
             slices = select(MediaSlice.endpoint).where(
                 or_(MediaSlice.key == key, MediaSlice.init_key == key),
+                MediaSlice.start_ms >= since_ms,
                 MediaSlice.domain == domain,
                 MediaSlice.bucket == bucket,
                 MediaSlice.state == "stored",
