@@ -14,7 +14,6 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import msgspec
 import structlog
 from sqlalchemy import and_, func, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -26,9 +25,9 @@ from headwater.store.objects import ObjectError, ObjectStores
 RETRY_FIRST_S, RETRY_FACTOR, RETRY_MAX_S = 5.0, 2.0, 600.0
 """Pauses after failures. A store that is back after a night gets everything within ten minutes; no file is ever given up."""
 
-AWAY_MAX_S = 60.0
-"""Longest rest of a bucket that fails. While it rests none of its files is tried, and then one to begin with: thousands of
-files for a store that is away must not stand in the way of those for one that answers."""
+AWAY_S = 5.0
+"""Rest of a bucket that fails. While it rests none of its files is tried, and then one to begin with: thousands of files for a
+store that is away must not stand in the way of those for one that answers."""
 
 LOOK_S = 5.0
 """How often the queue is looked at, even without news: operators change it in the database (`domains.uploads`)."""
@@ -45,17 +44,6 @@ Handler = Callable[[AsyncSession, int], Awaitable[None]]
 """Told, inside the transaction that notes it, that the file of the owner's row with this id is stored."""
 
 log = structlog.get_logger()
-
-
-class _Away(msgspec.Struct):
-    """A bucket whose last upload failed: the pause after it, and until when it rests (by the queue's clock)."""
-
-    pause_s: float
-    until_s: float
-
-    def rests(self, now_s: float) -> bool:
-        """Whether it is left alone. A rest that is longer than any was noted before the clock went back."""
-        return 0 < self.until_s - now_s <= AWAY_MAX_S
 
 
 class Uploads:
@@ -75,7 +63,7 @@ class Uploads:
         self._handlers: dict[str, Handler] = {}
         self._news = asyncio.Event()
         self._busy: dict[int, Upload] = {}
-        self._away: dict[Place, _Away] = {}
+        self._away: dict[Place, float] = {}  # buckets that fail, and until when they rest
         self._carrying: set[asyncio.Task[None]] = set()
         self._putting: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()
@@ -175,7 +163,7 @@ class Uploads:
             query = query.where(or_(Upload.next_try_s <= now_s, Upload.next_try_s > now_s + RETRY_MAX_S))
             # the file before it under the same name must be done with first, or it might be the last to arrive
             query = query.where(Upload.id.not_in([each.id for each in busy]), Upload.key.not_in([each.key for each in busy]))
-            for endpoint, bucket in testing | {place for place, away in self._away.items() if away.rests(now_s)}:
+            for endpoint, bucket in testing | self._resting(now_s):
                 query = query.where(not_(and_(Upload.endpoint == endpoint, Upload.bucket == bucket)))
             found = (await session.scalars(query.order_by(Upload.next_try_s, Upload.id).limit(room + 1))).all()
         for upload in found[:room]:
@@ -248,18 +236,12 @@ class Uploads:
                 upload.endpoint, upload.bucket, upload.key, path, bytes_=upload.bytes, content_type=upload.content_type
             )
         except Exception:
-            self._rest(upload)
+            self._away[upload.endpoint, upload.bucket] = self._now_s() + AWAY_S
             raise
 
-    def _rest(self, upload: Upload) -> None:
-        """Leave a bucket alone for a while. Files that were under way together count as one try."""
-        place, now_s = (upload.endpoint, upload.bucket), self._now_s()
-        away = self._away.get(place)
-        if away is None:
-            self._away[place] = _Away(RETRY_FIRST_S, now_s + RETRY_FIRST_S)
-        elif not away.rests(now_s):
-            away.pause_s = min(away.pause_s * RETRY_FACTOR, AWAY_MAX_S)
-            away.until_s = now_s + away.pause_s
+    def _resting(self, now_s: float) -> set[Place]:
+        """Buckets that are left alone. A rest that is longer than any was noted before the clock went back."""
+        return {place for place, until_s in self._away.items() if 0 < until_s - now_s <= AWAY_S}
 
     async def _failed(self, upload: Upload, reason: str) -> None:
         pause_s = min(RETRY_FIRST_S * RETRY_FACTOR**upload.tries, RETRY_MAX_S)
