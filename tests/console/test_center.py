@@ -106,7 +106,9 @@ async def test_renditions_and_groups_are_set_and_removed(placed: Site, ada: Visi
     assert {(item.template, item.lazy) for item in templates} == {("lld", True), ("lsd", True), ("mine", False)}
     page = await ada.get(path)
     assert "640" in page.text
-    await ada.post(path, {"what": "group", "app": "live", "group": "all", "children": "mine source"})
+    offered = [fields["value"] for _, fields in page.tags if fields.get("name") == "children"]
+    assert offered == ["*source", "mine"]
+    await ada.post(path, {"what": "group", "app": "live", "group": "all", "children": ["mine", "*source"]})
     assert [item.children for item in await placed.services.transcoding.groups(account, PLAY)] == [("mine", "")]
     await ada.post(path, {"what": "no-group", "app": "live", "group": "all"})
     await ada.post(path, {"what": "remove", "app": "live", "template": "mine"})

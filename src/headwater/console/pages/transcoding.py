@@ -16,11 +16,13 @@ from headwater.domains.errors import error, invalid
 from headwater.domains.presets import PRESETS
 from headwater.domains.service import DomainRecord
 from headwater.domains.transcode_parameters import Parameters
-from headwater.domains.transcoding import rendition_of
+from headwater.domains.transcoding import NOT_CHILDREN, rendition_of
 from headwater.domains.watermarks import Placement
 
 SOURCE: Final = (1920, 1080, 25.0)
 """The stream for which costs are shown: width, height, frames a second."""
+SOURCE_CHILD: Final = "*source"
+"""The stream itself among a group's children; no template's name has an asterisk."""
 CUSTOM_KINDS: Final = ("h264", "h264-nbhd", "h265", "h265-nbhd", "audio")
 CORNERS: Final = ("TopLeft", "TopRight", "BottomLeft", "BottomRight")
 
@@ -48,6 +50,10 @@ async def _show(visit: Visit, problem: str = "", status: int = 200) -> Response:
     services = visit.services
     templates = await services.transcoding.templates(account, domain.name)
     rows = [(item, rendition := rendition_of(item), cost_cores(rendition, *SOURCE)) for item in templates]
+    offered: dict[str, list[str]] = {}
+    for item in templates:
+        if not item.lazy and item.template not in NOT_CHILDREN:
+            offered.setdefault(item.app, []).append(item.template)
     watermarks = (await services.watermarks.templates(account)).items
     return await page(
         visit,
@@ -59,6 +65,8 @@ async def _show(visit: Visit, problem: str = "", status: int = 200) -> Response:
         cores=sum(cost for *_, cost in rows),
         machine=visit.console.settings.center.transcode_cores or len(os.sched_getaffinity(0)),
         groups=await services.transcoding.groups(account, domain.name),
+        offered=offered,
+        source_child=SOURCE_CHILD,
         watermarks=watermarks,
         named=[(item.id, item.name) for item in watermarks],
         rules=(await services.watermarks.rules(account, domain=domain.name)).items,
@@ -101,7 +109,7 @@ async def _save(visit: Visit, account: str, domain: DomainRecord, what: str) -> 
             await transcoding.remove(account, name, app, form.get("template"), actor=actor)
             return visit.say("The template was removed, and its renditions end.")
         case "group":
-            children = ["" if child == "source" else child for child in form.get("children").replace(",", " ").split()]
+            children = ["" if child == SOURCE_CHILD else child for child in form.all("children")]
             await transcoding.set_group(account, name, app, form.get("group"), children, actor=actor)
             return visit.say("The group was saved.")
         case "no-group":
