@@ -56,7 +56,7 @@ def complaint(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_the_first_start_shows_a_key_once_and_never_in_the_log() -> None:
-    with running() as server:
+    with running(new=True) as server:
         output = "\n".join(server.output)
         assert "account main was made" in output
         secret = next(line.split()[1] for line in server.output if "access_key_secret" in line)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import http.server
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import playwright.sync_api
 from playwright.sync_api import Page, sync_playwright
 
 from support.ports import free_port
@@ -108,9 +108,28 @@ class Browser:
         return f"{self.page.evaluate('({problems, ' + video + '})')} {self.console[-20:]}"
 
 
+class Chromium:
+    """A running Chromium, and a server of the pages that it opens."""
+
+    def __init__(self, process: playwright.sync_api.Browser, pages_url: str) -> None:
+        self._process = process
+        self._pages_url = pages_url
+
+    @contextlib.contextmanager
+    def visitor(self) -> Iterator[Browser]:
+        """Somebody new, with nothing kept from others (cookies, cache, storage), on a page that plays."""
+        context = self._process.new_context(ignore_https_errors=True)
+        try:
+            page = context.new_page()
+            page.goto(self._pages_url)
+            yield Browser(page)
+        finally:
+            context.close()
+
+
 @contextlib.contextmanager
-def chromium() -> Iterator[Browser]:
-    """A browser with a profile of its own, on a page that plays."""
+def chromium() -> Iterator[Chromium]:
+    """A browser for as long as the block lasts."""
     executable = program("chromium")
     port = free_port()
     pages = http.server.ThreadingHTTPServer(("127.0.0.1", port), lambda *args: _Pages(*args, directory=str(VENDOR)))
@@ -118,19 +137,12 @@ def chromium() -> Iterator[Browser]:
     thread = threading.Thread(target=pages.serve_forever, daemon=True)
     thread.start()
     try:
-        with (
-            tempfile.TemporaryDirectory(prefix="hw-chromium-", ignore_cleanup_errors=True) as profile,
-            sync_playwright() as play,
-        ):
-            context = play.chromium.launch_persistent_context(
-                profile, executable_path=executable, headless=True, args=list(ARGUMENTS), ignore_https_errors=True
-            )
+        with sync_playwright() as play:
+            process = play.chromium.launch(executable_path=executable, headless=True, args=list(ARGUMENTS))
             try:
-                page = context.pages[0] if context.pages else context.new_page()
-                page.goto(f"http://127.0.0.1:{port}/")
-                yield Browser(page)
+                yield Chromium(process, f"http://127.0.0.1:{port}/")
             finally:
-                context.close()
+                process.close()
     finally:
         pages.shutdown()
         pages.server_close()

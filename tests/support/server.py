@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headwater.store.database import DATABASE_FILE
 from support.commands import headwater
+from support.databases import prepared
 from support.ports import free_port
 from support.wait import until
 
@@ -54,9 +56,14 @@ class Server:
     """One running `headwater up`."""
 
     def __init__(
-        self, data_dir: Path, settings: Mapping[str, str | None] | None = None, environ: Mapping[str, str] | None = None
+        self,
+        data_dir: Path,
+        settings: Mapping[str, str | None] | None = None,
+        environ: Mapping[str, str] | None = None,
+        *,
+        new: bool = False,
     ) -> None:
-        """Start it. A setting that is None is left to the environment or the program's default."""
+        """Start it. A setting that is None is left to the environment or the program's default. new: as `running` says."""
         self.data_dir = data_dir
         self.ports = {name: free_port() for name in LISTENERS}
         self.settings: dict[str, str | None] = {
@@ -73,6 +80,8 @@ class Server:
         self._ready = threading.Event()
         self._accounts = 0
         data_dir.mkdir(parents=True, exist_ok=True)
+        if not (new or (data_dir / DATABASE_FILE).exists() or "HEADWATER_DATABASE" in self._environ):
+            prepared(data_dir)
         flags = [flag for name, value in self.settings.items() if value is not None for flag in ("--set", f"{name}={value}")]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
@@ -173,12 +182,17 @@ def running(
     settings: Mapping[str, str | None] | None = None,
     environ: Mapping[str, str] | None = None,
     data_dir: Path | None = None,
+    *,
+    new: bool = False,
 ) -> Iterator[Server]:
-    """A server that is ready, with data of its own unless `data_dir` is given; it is ended and checked afterwards."""
+    """A server that is ready, with data of its own unless `data_dir` is given; it is ended and checked afterwards.
+
+    new: it makes its database; otherwise it finds one that has no rows yet.
+    """
     with contextlib.ExitStack() as stack:
         # Unix socket paths are limited to 107 bytes, which pytest's own temporary directories come near to.
         directory = data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hw-")))
-        server = Server(directory, settings, environ)
+        server = Server(directory, settings, environ, new=new)
         try:
             server.wait_ready()
             yield server

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from support.api import Pair
-from support.browser import Browser, chromium
+from support.browser import Browser
 from support.encoders import TagPush
 from support.flv import FlvTag
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    """A fresh Chromium."""
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.mark.parametrize("kind", ["flv", "ws"])
