@@ -29,6 +29,8 @@ from support.programs import program
 from support.server import Server, running
 from support.wait import eventually, until
 
+pytestmark = pytest.mark.xdist_group("dns")
+
 ZONE = "w.example.net"
 LOOPBACK = "127.0.0.1"
 LONG_TEXT = "x" * 250

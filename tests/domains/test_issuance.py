@@ -31,6 +31,8 @@ from support.domain_world import ACTOR, PLAY, REGION, SETTINGS, World
 from support.pebble import EAB_KEY, EAB_KEY_ID, Pebble, Resolver
 from support.ports import free_port
 
+pytestmark = pytest.mark.xdist_group("pebble")
+
 
 class AcmeWorld(World):
     """A world with an ACME authority, and an issuer that runs between `start` and `stop`. Time is real."""

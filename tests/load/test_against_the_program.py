@@ -14,6 +14,8 @@ from support.api import Api, Pair, make_pair
 from support.server import PROGRAM, Server
 from support.wait import until
 
+pytestmark = pytest.mark.xdist_group("load")
+
 KINDS = [
     ("rtmp", "rtmp"),
     ("flv", "http"),

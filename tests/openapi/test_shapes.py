@@ -29,6 +29,8 @@ from support.record_rows import Center, recorded
 from support.transcoding import JobCenter, job, picture
 from support.web_server import Page, WebServer
 
+pytestmark = pytest.mark.xdist_group("shapes")
+
 SHAPES: dict[str, Any] = json.loads(Path(__file__).with_name("operation_shapes.json").read_text())
 IGNORED = {"CheckUrl"}
 """An origin's health check: a live domain here has no origin."""

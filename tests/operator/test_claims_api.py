@@ -24,6 +24,8 @@ from support.ports import free_port
 from support.server import Server, running
 from support.web_server import Page, WebServer
 
+pytestmark = pytest.mark.xdist_group("claims")
+
 CLAIMS = "/operator/v1/claims"
 
 

@@ -25,6 +25,8 @@ from support.rtmp import RtmpClient, Status
 from support.server import Server, running
 from support.wait import until
 
+pytestmark = pytest.mark.xdist_group("access")
+
 CHINA, AMERICA, PROXY, STAGING = (f"127.{number}.0.1" for number in (1, 2, 3, 9))
 """Every address of 127.0.0.0/8 is this machine: enough to play clients of the whole world."""
 

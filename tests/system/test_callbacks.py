@@ -21,6 +21,8 @@ from support.flv import FlvTag
 from support.server import Server, running
 from support.wait import until
 
+pytestmark = pytest.mark.xdist_group("callbacks")
+
 KEY = "0123456789abcdef"
 SETTINGS = {"notify.private_addresses": "true"}
 

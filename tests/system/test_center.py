@@ -25,6 +25,8 @@ from support.players import Hls, HttpViewer, RtmpViewer, decode_segment
 from support.server import Server, running
 from support.wait import until
 
+pytestmark = pytest.mark.xdist_group("renditions")
+
 RENDITIONS = (
     Rendition("*", "ld", video=Video(height=60, kbps=60), audio=Audio()),
     Rendition("*", "sd", lazy=False, video=Video(height=80, kbps=80), audio=Audio()),

@@ -19,6 +19,8 @@ from support.server import Server, running
 from support.tls import shown_to
 from support.wait import until
 
+pytestmark = pytest.mark.xdist_group("free certificates")
+
 VALIDITY_S = 9
 """A certificate is renewed after 6 s."""
 

@@ -19,6 +19,8 @@ from support.programs import program
 from support.server import Server
 from support.wait import until
 
+pytestmark = pytest.mark.xdist_group("center")
+
 OSS = {"oss_endpoint": "oss-cn-shanghai.aliyuncs.com", "oss_bucket": "recordings"}
 FILES, SLICES = "{StreamName}/{Sequence}_{EscapedStartTime}_{EscapedEndTime}", "{StreamName}/slices/{UnixTimestamp}_{Sequence}"
 SLICED = {"Format": "m3u8", "SliceDuration": 5, "OssObjectPrefix": FILES, "SliceOssObjectPrefix": SLICES}

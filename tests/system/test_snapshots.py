@@ -20,6 +20,8 @@ from support.flv import FlvTag
 from support.server import Server
 from support.wait import until
 
+pytestmark = pytest.mark.xdist_group("center")
+
 OSS = {"oss_endpoint": "oss-cn-shanghai.aliyuncs.com", "oss_bucket": "pictures"}
 
 

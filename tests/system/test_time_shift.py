@@ -20,6 +20,8 @@ from support.server import Server, running
 from support.signing import auth_key
 from support.wait import until
 
+pytestmark = pytest.mark.xdist_group("time shift")
+
 SECONDS = 6
 DELAY_S = 2
 

@@ -21,6 +21,8 @@ from support.rtmp import Status
 from support.server import Server, running
 from support.wait import until, within
 
+pytestmark = pytest.mark.xdist_group("workers")
+
 TRIES = 40
 """The kernel chooses a connection's worker: that one of two is never chosen in so many tries happens once in 10^12."""
 
