@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 import structlog
 from sqlalchemy import FromClause, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from headwater.access.names import is_name
@@ -28,7 +27,7 @@ from headwater.domains.rules import domain_name, format_time
 from headwater.notify.configs import URL_MAX, is_url
 from headwater.notify.events import SnapshotTaken
 from headwater.notify.queue import enqueue
-from headwater.store.database import Actor, Database
+from headwater.store.database import Actor, Database, insert_of
 from headwater.store.models import Domain, Snapshot, SnapshotNotify, SnapshotSequence, SnapshotTemplate, Upload
 from headwater.store.objects import ObjectError, ObjectStores, check_key
 
@@ -591,7 +590,7 @@ async def _put(session: AsyncSession, table: FromClause, key: Sequence[str], row
     if not rows:
         return
     connection = await session.connection()
-    statement: Any = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(table)  # type: ignore[arg-type]
+    statement = insert_of(connection, table)
     columns = {name: statement.excluded[name] for name in rows[0] if name not in key}
     await connection.execute(statement.on_conflict_do_update(index_elements=key, set_=columns), rows)
 

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import BigInteger, cast, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from headwater.access.policy import DomainType
@@ -18,7 +17,7 @@ from headwater.domains.errors import error
 from headwater.domains.owned import owned_domain
 from headwater.observe.traffic import Traffic
 from headwater.settings import Usage
-from headwater.store.database import Database
+from headwater.store.database import Database, insert_of
 from headwater.store.models import Domain, UsagePoint
 
 POINT_S = 300
@@ -192,7 +191,7 @@ async def _add(session: AsyncSession, rows: list[dict[str, Any]]) -> None:
     """Insert rows, or add to those that are there: another node may have recorded the same domain and time."""
     table = UsagePoint.__table__
     connection = await session.connection()
-    statement: Any = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(table)  # type: ignore[arg-type]
+    statement = insert_of(connection, table)
     columns = [name for name in table.columns.keys() if name.startswith("bytes_")]  # noqa: SIM118 (not a dict)
     statement = statement.on_conflict_do_update(
         index_elements=["domain", "start_s"],

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import msgspec
-from sqlalchemy import Connection, event, inspect, make_url, select
+from sqlalchemy import Connection, FromClause, event, inspect, make_url, select
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from headwater.settings import Settings
 from headwater.store import crypto
@@ -167,6 +167,20 @@ class Database:
 
     def _sessions(self, begin: Begin) -> async_sessionmaker[AsyncSession]:
         return async_sessionmaker(self._engine_for(begin), expire_on_commit=False)
+
+
+def insert_of(connection: AsyncConnection, table: FromClause) -> Any:
+    """An INSERT into a table that can say `on_conflict_do_update`, which is not in SQLAlchemy's common language.
+
+    What speaks PostgreSQL is loaded where it is used alone: it takes a tenth of the time of a start.
+    """
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)  # type: ignore[arg-type]
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert(table)  # type: ignore[arg-type]
 
 
 def _json(value: Any) -> str:
