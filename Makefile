@@ -28,7 +28,7 @@ check: .venv/.stamp-dev ## Check formatting, lint, types and the direction of im
 
 pytest: .venv/.stamp-dev ## Run the tests alone. TESTS=tests/media runs some of them.
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not browser" $(TESTS)
-	$(BIN)/python -m pytest -m browser $(or $(TESTS),tests/system) || test $$? = 5 -a -n "$(TESTS)"
+	$(BIN)/python -m pytest -m browser $(TESTS) || test $$? = 5 -a -n "$(TESTS)"
 
 fmt: .venv/.stamp-dev ## Format the code and repair what lint can repair.
 	$(BIN)/ruff format .

@@ -10,6 +10,8 @@ import pytest
 
 import support.postgres
 from support.api import Api, Pair, make_pair
+from support.browser import Browser, Chromium
+from support.browser import chromium as running_chromium
 from support.encoders import clip as make_clip
 from support.encoders import ffmpeg_push
 from support.flv import FlvTag
@@ -65,3 +67,17 @@ def live(server: Server, api: Api) -> Iterator[Pair]:
 def clip() -> list[FlvTag]:
     """Sixteen seconds of H.264 and AAC as tags, a key frame each second."""
     return make_clip(16)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Chromium]:
+    """One browser for all tests, for its start costs more than most of them."""
+    with running_chromium() as chromium:
+        yield chromium
+
+
+@pytest.fixture
+def browser(chromium: Chromium) -> Iterator[Browser]:
+    """Somebody who has never been here before."""
+    with chromium.visitor() as visitor:
+        yield visitor

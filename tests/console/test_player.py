@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from urllib.parse import urlencode
 
 import httpx
 import pytest
 
 from support.api import Pair
-from support.browser import Browser, chromium
+from support.browser import Browser
 from support.console_site import Site
 from support.wait import until
 
@@ -61,13 +61,6 @@ async def test_the_page_and_its_players_are_small_on_the_wire(client: httpx.Asyn
 async def test_paths_do_not_lead_out(client: httpx.AsyncClient) -> None:
     for path in ("/static/../app.py", "/static/%2e%2e/app.py", "/static//etc/passwd", "/app.py"):
         assert (await client.get(path)).status_code == 404
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A fresh Chromium."""
-    with chromium() as browser:
-        yield browser
 
 
 def state(browser: Browser, url: str) -> str:

@@ -1,4 +1,4 @@
-"""What system tests share: the real program with its live center, and one real browser."""
+"""The real program with its live center, for all who test what the center makes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.browser import Browser, Chromium
-from support.browser import chromium as running_chromium
 from support.server import Server, running
 
 
@@ -18,17 +16,3 @@ def center() -> Iterator[Server]:
     """
     with running({"center.enabled": "true", "workers": "2", "notify.private_addresses": "true"}) as server:
         yield server
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Chromium]:
-    """One browser for all tests, for its start costs more than most of them; each has its own context."""
-    with running_chromium() as chromium:
-        yield chromium
-
-
-@pytest.fixture
-def browser(chromium: Chromium) -> Iterator[Browser]:
-    """Somebody who has never been here before."""
-    with chromium.visitor() as visitor:
-        yield visitor

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from support.browser import Browser, Chromium
 from support.encoders import ffmpeg_push
@@ -282,7 +282,7 @@ def test_every_page_is_readable_on_a_phone_in_the_dark_and_in_chinese(walk: Walk
         "nodes": "/nodes",
         "audit": "/audit",
     }
-    desktop, phone = ({"width": width, "height": height} for width, height in (DESKTOP, PHONE))
+    desktop, phone = (ViewportSize(width=width, height=height) for width, height in (DESKTOP, PHONE))
     for name, path in pages.items():
         walk.open(path)
         walk.picture(f"light-{name}")
