@@ -31,6 +31,7 @@ PAGES = [
     "/tickets",
     "/filings",
     "/claims",
+    "/callbacks",
     "/accounts",
     "/users",
     "/audit",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 import msgspec
 import pytest
 
@@ -59,6 +61,21 @@ async def test_a_streams_page_shows_its_preview_and_its_renditions(live: Site) -
     assert any(link.startswith("/player?embedded") for link in page.links)
     assert "cam_lld" in page.text
     assert "360" in page.text
+
+
+async def test_renditions_that_run_or_would_begin_are_played_in_the_page_and_no_others(live: Site) -> None:
+    account = await live.services.accounts.find("ada")
+    await live.services.transcoding.add(account, PLAY, "live", "lsd", kind="preset", lazy=True, actor=ACTOR)
+    visitor = await live.visitor("ada")
+
+    async def previews(query: str) -> str:
+        page = await visitor.get(ROOT + query)
+        return unquote(next(link for link in page.links if link.startswith("/player?embedded")))
+
+    assert {f"{ROOT}?play=cam_lld", f"{ROOT}?play=cam_lsd"} <= set((await visitor.get(ROOT)).links)
+    assert "/live/cam_lld.flv" in await previews("?play=cam_lld")
+    assert "/live/cam_lsd.flv" in await previews("?play=cam_lsd")
+    assert "/live/cam.flv" in await previews("?play=other")
 
 
 async def test_a_stream_that_is_not_live_has_a_page_too(live: Site) -> None:

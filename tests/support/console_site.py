@@ -78,6 +78,7 @@ class Site:
     def __init__(self, database: Database, settings: Settings | None = None, base: str = "http://console") -> None:
         self.now_s = 1_700_000_000.0
         self.base = base
+        self.database = database
         self.cluster = EmbeddedCluster()
         self.settings = settings or Settings()
         self.services = services.build(database, self.cluster, self.settings, lambda: self.now_s)

@@ -49,6 +49,7 @@ GROUPS = (
             Item("/accounts", "Accounts", "accounts", operator=True),
             Item("/users", "Operators and users", "users", operator=True),
             Item("/nodes", "Nodes", "nodes", operator=True),
+            Item("/callbacks", "Undelivered callbacks", "alert", operator=True),
             Item("/audit", "Audit log", "audit"),
         ),
     ),

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from starlette.responses import Response, StreamingResponse
 
+from headwater.access.plan import ANY
 from headwater.cluster.centers import JobPresence
 from headwater.console.visit import Visit
 from headwater.domains.errors import DomainError, error
@@ -47,12 +48,18 @@ async def detail(visit: Visit) -> Response:
     all_live = [item for item in await services.streams.live(account) if (item.domain, item.app) == (domain, app)]
     live = next((item for item in all_live if item.stream == stream), None)
     jobs = [job for job in await services.centers.jobs() if (job.domain, job.app, job.stream) == (domain, app, stream)]
-    made = None
+    made, shown = None, stream
+    products = sorted((item for item in all_live if item.source == stream), key=lambda item: -item.height)
+    running = {item.template for item in products}
+    templates = await services.transcoding.templates(account, domain)
+    offered = {item.template: item.lazy for item in templates if item.app in (app, ANY) and item.template not in running}
     if live is not None:
+        if visit.query.get("play") in {*(item.stream for item in products), *(f"{stream}_{name}" for name in offered)}:
+            shown = visit.query.get("play")
         named = await asyncio.to_thread(resolves, domain)
         settings = visit.console.settings
         where = endpoints(settings.listen, None if named else settings.public_host)
-        made = await services.domains.urls(account, domain, app, stream, where)
+        made = await services.domains.urls(account, domain, app, shown, where)
     return visit.render(
         "stream.html",
         domain=domain,
@@ -61,7 +68,9 @@ async def detail(visit: Visit) -> Response:
         root=_address(domain, app, stream),
         live=live,
         made=made,
-        products=sorted((item for item in all_live if item.source == stream), key=lambda item: -item.height),
+        shown=shown,
+        products=products,
+        offered=offered,
         pictures=await services.snapshots.strip(account, domain, app, stream, count=PICTURES),
         recordings=await services.record_content.recordings(account, domain, app=app, stream=stream, limit=RECORDINGS),
         files=await services.record_content.files(account, domain, app=app, stream=stream, limit=FILES),

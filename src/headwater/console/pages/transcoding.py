@@ -8,12 +8,12 @@ from typing import Final
 from starlette.responses import Response
 
 from headwater.access.cost import cost_cores
-from headwater.access.plan import ANY
+from headwater.access.plan import ANY, Video
 from headwater.console.pages.center import change_or_show
 from headwater.console.pages.domain import page, shown_domain
 from headwater.console.visit import Visit
 from headwater.domains.errors import error, invalid
-from headwater.domains.presets import PRESETS
+from headwater.domains.presets import PRESETS, preset
 from headwater.domains.service import DomainRecord
 from headwater.domains.transcode_parameters import Parameters
 from headwater.domains.transcoding import NOT_CHILDREN, rendition_of
@@ -25,6 +25,27 @@ SOURCE_CHILD: Final = "*source"
 """The stream itself among a group's children; no template's name has an asterisk."""
 CUSTOM_KINDS: Final = ("h264", "h264-nbhd", "h265", "h265-nbhd", "audio")
 CORNERS: Final = ("TopLeft", "TopRight", "BottomLeft", "BottomRight")
+VARIANTS: Final = (("H.264", ""), ("H.265", ""), ("H.264", "low"), ("H.265", "low"), ("H.264", "narrow"))
+"""How the standard templates are shown: a column for each codec and kind."""
+
+
+def _variant(video: Video) -> tuple[str, str]:
+    kind = "low" if video.low_latency else "narrow" if video.narrowband else ""
+    return "H.264" if video.codec == "h264" else "H.265", kind
+
+
+def _offers() -> list[tuple[int, int, list[tuple[str, float] | None]]]:
+    """Rows: lines, kilobits a second, and for each variant the template's name and what it costs."""
+    rows = []
+    for lines in sorted({video.fit_width for video in PRESETS.values()}):
+        level = {_variant(video): name for name, video in PRESETS.items() if video.fit_width == lines}
+        names = [level.get(variant) for variant in VARIANTS]
+        cells = [None if name is None else (name, cost_cores(preset(ANY, name, lazy=True), *SOURCE)) for name in names]
+        rows.append((lines, PRESETS[level[VARIANTS[0]]].kbps, cells))
+    return rows
+
+
+OFFERS: Final = _offers()
 
 
 async def show(visit: Visit) -> Response:
@@ -70,7 +91,8 @@ async def _show(visit: Visit, problem: str = "", status: int = 200) -> Response:
         watermarks=watermarks,
         named=[(item.id, item.name) for item in watermarks],
         rules=(await services.watermarks.rules(account, domain=domain.name)).items,
-        presets=PRESETS,
+        offers=OFFERS,
+        variants=VARIANTS,
         kinds=CUSTOM_KINDS,
         corners=[(corner, corner) for corner in CORNERS],
         typed=visit.form,
