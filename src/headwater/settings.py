@@ -380,6 +380,8 @@ class Center(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         the live centers of Beijing, Shanghai and Shenzhen, 50 in others, as the service documents.
     private_pictures: pictures of watermarks may come from servers whose addresses are not public. Off, so that nobody
         reaches into the operator's network by naming one.
+    private_edge_urls: jobs of edge transcoding may read from and publish to addresses that are not public. Off, for the same
+        reason.
     idle_s: how long a rendition that only viewers want goes on without any: whoever reloads the page, or looks at another
         quality for a moment, should not wait for an encoder that starts again. Players of HLS ask at least every 15 s.
     wait_s: how long a viewer waits for a rendition that has to be started; players give up after some 10 s.
@@ -392,6 +394,7 @@ class Center(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     transcode_nvenc: bool = True
     renditions_max: Annotated[int, msgspec.Meta(ge=0)] = 0
     private_pictures: bool = False
+    private_edge_urls: bool = False
     idle_s: NotNegative = 30.0
     wait_s: NotNegative = 10.0
     spool: str = ""

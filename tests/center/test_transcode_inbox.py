@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.center.transcode.job import JUMP_AFTER_S, Inbox
+from headwater.center.transcode.thread import JUMP_AFTER_S, Inbox
 from headwater.media.tag import AUDIO, VIDEO, Flags, Tag
 
 CONFIG, KEY, FRAME = Flags.CONFIG, Flags.KEY, Flags.NONE

@@ -37,6 +37,13 @@ class Wanted(msgspec.Struct, frozen=True):
     linger_s: float = 0.0
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """A job that must run whatever streams there are. cores: what it will take, by estimate, until it can be measured."""
+
+    wanted: Wanted
+    cores: float
+
+
 class AskFailed(Exception):
     """A job did not answer; the message says why."""
 
@@ -69,6 +76,9 @@ class Center(Protocol):
     def again(self, stream: StreamId) -> None:
         """Ask `wanted` about a stream again: something else that it depends on has changed."""
 
+    def stand(self, kind: str, jobs: Collection[Standing]) -> None:
+        """Let exactly these jobs of a department run, beside those of streams, as far as there are cores for them."""
+
     async def ask(self, kind: str, job: str, question: object) -> msgspec.Raw:
         """Ask a running job. Raises AskFailed."""
 
@@ -79,7 +89,7 @@ class Center(Protocol):
 class Department(Protocol):
     """One kind of work; `center.server.DEPARTMENTS` makes them with the `Center`.
 
-    kind: `transcode`, `record`, `snapshot`, `shift` or `delay`; the first part of its job ids in `job/` keys.
+    kind: `transcode`, `record`, `snapshot`, `shift`, `delay` or `edge`; the first part of its job ids in `job/` keys.
     module: what a job process runs (`python -m module`). jobs_per_process: how many jobs share one.
     follows_plan: a changed plan holds at once; otherwise it holds from a stream's next publish on.
     routes: what the center's internal server answers for it (API, console and media nodes ask there).

@@ -21,6 +21,7 @@ from headwater.center.department import AskFailed, Department
 from headwater.center.jobs import (
     HUNG_S,
     LINE_MAX_BYTES,
+    NO_SOURCE,
     Alive,
     Answer,
     Ask,
@@ -80,6 +81,11 @@ class RunningJob:
         self._pause_s = BACKOFF_FIRST_S
         self._started_at = 0.0
         self.next_try_at = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """Whether it may be started now: it has what it needs."""
+        return not self.desired.waits and (self.desired.source == NO_SOURCE or bool(self.desired.source.socket))
 
     @property
     def kind(self) -> str:
@@ -351,11 +357,13 @@ class Hosts:
                     self._places[key].say(Change(job.id, wanted.source, msgspec.Raw(wanted.wanted.spec)))
                 else:
                     job.next_try_at = min(job.next_try_at, now)  # what was wrong may be right now
+            elif job.stopping_at is None:
+                job.desired = wanted
         for key, wanted in desired.items():
             if key not in self.jobs:
                 self.jobs[key] = RunningJob(wanted, self._wall())
         for key, job in self.jobs.items():
-            if key not in self._places and job.stopping_at is None and now >= job.next_try_at and job.desired.source.socket:
+            if key not in self._places and job.stopping_at is None and now >= job.next_try_at and job.ready:
                 self._place(key, job, now)
         for process in self._processes:
             process.look()

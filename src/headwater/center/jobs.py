@@ -43,6 +43,10 @@ class Source(msgspec.Struct, frozen=True):
     socket: str
 
 
+NO_SOURCE = Source("", "", "", "", "")
+"""Of a job that works on no live stream of this node."""
+
+
 class Start(msgspec.Struct, frozen=True, tag="start"):
     """Begin a job. spec: JSON, by the kind of job. attempt: 1 at first, then one more after each failure."""
 

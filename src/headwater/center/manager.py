@@ -15,8 +15,8 @@ from headwater.access.cost import cost_cores
 from headwater.access.demand import Refused
 from headwater.access.plan import ANY, Plan, Rendition
 from headwater.access.presence import StreamPresence
-from headwater.center.department import Department, StreamId, Wanted
-from headwater.center.jobs import Source
+from headwater.center.department import Department, Standing, StreamId, Wanted
+from headwater.center.jobs import NO_SOURCE, Source
 
 REFUSED_S = 30.0
 """How long a refusal stands after it was last asked for: viewers who come meanwhile get the source stream without waiting."""
@@ -26,33 +26,39 @@ SETTLED_S = 10.0
 
 log = structlog.get_logger()
 
+JobId = tuple[str, str]
+"""Kind and id of a job."""
+
 RenditionId = tuple[StreamId, str]
 """A source stream and a template."""
 
 
 class Desired(msgspec.Struct, frozen=True):
-    """A job that must run, of a stream."""
+    """A job that must run, of a stream, or of none (`NO_SOURCE`). waits: why it must not start yet, "" if it may."""
 
     kind: str
     wanted: Wanted
     source: Source
+    waits: str = ""
 
 
 class Decision(msgspec.Struct, frozen=True):
     """What must be: jobs by kind and id, and the renditions that are refused."""
 
-    jobs: dict[tuple[str, str], Desired]
+    jobs: dict[JobId, Desired]
     refused: dict[RenditionId, Refused]
 
 
 class Load(msgspec.Struct, frozen=True):
     """How busy the machine is. transcode_cores: what the jobs of each stream's renditions use, by stream, as measured.
 
-    free_cores: what is left of the machine beside them; infinite if only `transcode_cores_max` counts.
+    standing_cores: what the jobs use that belong to no stream. free_cores: what is left of the machine beside all of them;
+    infinite if only `transcode_cores_max` counts.
     """
 
     transcode_cores: Mapping[StreamId, float] = {}
     free_cores: float = float("inf")
+    standing_cores: Mapping[JobId, float] = {}
 
 
 class KeptPlan(msgspec.Struct, frozen=True):
@@ -96,6 +102,9 @@ class Manager:
         self._granted: dict[RenditionId, float] = {}
         self._since: dict[RenditionId, float] = {}
         self._refused: dict[RenditionId, tuple[Refused, float]] = {}
+        self._standing: dict[JobId, Standing] = {}
+        self._standing_at: dict[JobId, float] = {}
+        self._waiting: dict[JobId, str] = {}
         self._stale: set[StreamId] = set()
         self._kept: dict[StreamId, KeptPlan] = {}
         self._kept_news: dict[StreamId, KeptPlan | None] = {}
@@ -157,6 +166,11 @@ class Manager:
             del self._wants[rendition]
             self._unwanted[rendition] = now
 
+    def standing_changed(self, kind: str, jobs: Collection[Standing]) -> None:
+        """These are now the jobs of a department that belong to no stream."""
+        self._standing = {key: job for key, job in self._standing.items() if key[0] != kind}
+        self._standing.update({(kind, job.wanted.id): job for job in jobs})
+
     def again(self, stream: StreamId) -> None:
         """The departments must be asked about a stream again."""
         self._stale.add(stream)
@@ -193,7 +207,7 @@ class Manager:
             if (known := self._streams.get(stream)) is not None and known.gone_at is None:
                 known.jobs = self._jobs(stream, known)
         self._stale.clear()
-        jobs: dict[tuple[str, str], Desired] = {}
+        jobs = {key: Desired(key[0], job.wanted, NO_SOURCE, self._waiting.get(key, "")) for key, job in self._standing.items()}
         for stream, known in tuple(self._streams.items()):
             if known.gone_at is not None:
                 gone_s = now - known.gone_at
@@ -240,6 +254,7 @@ class Manager:
         dearer = self._dearer(now, load)
         used = self._used_cores(now, load)
         free = self._cores_max - used if self._cores_max else load.free_cores - self._starting_cores(now) * dearer
+        free = self._grant_standing(now, free, dearer)
         refused: dict[RenditionId, tuple[Refused, float]] = {}
         waiting = sorted(demand - self._granted.keys(), key=lambda key: (self._since[key], key))
         for stream, template in waiting:
@@ -249,8 +264,7 @@ class Manager:
                 text = f"{stream[0]} has {plan.renditions_max} renditions, and may have no more"
                 refused[stream, template] = Refused("quota", text), now
             elif cost > free:
-                text = f"it would take {cost:.2f} cores, and {max(free, 0.0):.2f} are free"
-                refused[stream, template] = Refused("cores", text), now
+                refused[stream, template] = Refused("cores", _short_of(cost, free)), now
             else:
                 self._granted[stream, template] = now
                 running[stream[0]] += 1
@@ -260,6 +274,24 @@ class Manager:
             if rendition not in demand and now - at < REFUSED_S:
                 refused[rendition] = refusal, at
         self._refused = refused
+
+    def _grant_standing(self, now: float, free: float, dearer: float) -> float:
+        """Decide which jobs without a stream may start; returns the cores that are left.
+
+        Somebody has asked for these by name, so they come before renditions for viewers.
+        """
+        self._standing_at = {key: at for key, at in self._standing_at.items() if key in self._standing}
+        self._waiting = {}
+        for key, job in self._standing.items():
+            if key in self._standing_at:
+                continue
+            cost = job.cores * dearer
+            if cost > free:
+                self._waiting[key] = _short_of(cost, free)
+            else:
+                self._standing_at[key] = now
+                free -= cost
+        return free
 
     def _demand(self, now: float) -> set[RenditionId]:
         """The renditions that somebody wants, of streams that are there."""
@@ -319,11 +351,23 @@ class Manager:
         for stream, measured in load.transcode_cores.items():
             if stream in used:
                 used[stream] = max(used[stream], measured) if stream in fresh else measured
-        return sum(used.values())
+        standing = 0.0
+        for key, at in self._standing_at.items():
+            if key in self._standing:
+                measured_one = load.standing_cores.get(key, 0.0)
+                settled = key in load.standing_cores and now - at >= SETTLED_S
+                standing += measured_one if settled else max(self._standing[key].cores, measured_one)
+        return sum(used.values()) + standing
 
     def _starting_cores(self, now: float) -> float:
-        """What the renditions that have just begun will use, and the machine's load does not show yet."""
-        return sum(self._cost(stream, template) for (stream, template), at in self._granted.items() if now - at < SETTLED_S)
+        """What has just begun will use, and the machine's load does not show yet."""
+        fresh = sum(self._cost(stream, template) for (stream, template), at in self._granted.items() if now - at < SETTLED_S)
+        standing = [key for key, at in self._standing_at.items() if key in self._standing and now - at < SETTLED_S]
+        return fresh + sum(self._standing[key].cores for key in standing)
+
+
+def _short_of(cost: float, free: float) -> str:
+    return f"it would take {cost:.2f} cores, and {max(free, 0.0):.2f} are free"
 
 
 def renditions_of(plan: Plan, app: str) -> dict[str, Rendition]:

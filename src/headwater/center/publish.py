@@ -32,6 +32,32 @@ class TakenOver(Exception):
     """Another job publishes under this name now; an encoder that does is only waited for."""
 
 
+class Opening:
+    """What a connection made anew begins with: metadata and codec configuration, then the first tag viewers can start with."""
+
+    def __init__(self) -> None:
+        self._headers: dict[tuple[int, int], Tag] = {}
+        self._has_video = False
+
+    def note(self, tags: Sequence[Tag]) -> None:
+        """Remember what later connections need of these tags."""
+        for tag in tags:
+            if tag.flags & (Flags.CONFIG | Flags.METADATA):
+                self._headers[tag.kind, tag.flags & (Flags.CONFIG | Flags.METADATA)] = tag
+            self._has_video |= tag.kind == VIDEO
+
+    def cut(self, tags: Sequence[Tag]) -> Sequence[Tag]:
+        """The tags from the first with which viewers can start."""
+        for index, tag in enumerate(tags):
+            if tag.flags & Flags.KEY or (not self._has_video and not tag.flags):
+                return tags[index:]
+        return ()
+
+    def headers(self, at_ms: int) -> list[Tag]:
+        """What comes before them."""
+        return [Tag(tag.kind, at_ms, tag.payload, tag.flags) for tag in self._headers.values()]
+
+
 class Publication:
     """A stream that a job publishes; the connection is made, and made again, as there are tags to write.
 
@@ -46,11 +72,10 @@ class Publication:
         self._template = template
         self._id = secrets.token_hex(8)
         self._published = False
-        self._headers: dict[tuple[int, int], Tag] = {}
+        self._opening = Opening()
         self._writer: asyncio.StreamWriter | None = None
         self._listening: asyncio.Task[None] | None = None
         self._again_at = 0.0
-        self._has_video = False
         self._lock = asyncio.Lock()
 
     def follow(self, source: Source) -> None:
@@ -63,18 +88,13 @@ class Publication:
         Without a connection they are lost, but for the codec configuration; with a new one it goes on at a key frame.
         """
         async with self._lock:
-            for tag in tags:
-                if tag.flags & (Flags.CONFIG | Flags.METADATA):
-                    self._headers[tag.kind, tag.flags & (Flags.CONFIG | Flags.METADATA)] = tag
-                self._has_video |= tag.kind == VIDEO
+            self._opening.note(tags)
             if self._writer is None:
-                tags = self._from_start(tags)
+                tags = self._opening.cut(tags)
                 if not tags or not await self._connect():
                     return
-                at_ms = tags[0].timestamp_ms
-                headers = [flv.pack_tag(tag.kind, at_ms, tag.payload) for tag in self._headers.values()]
-                self._send(flv.FILE_HEADER + b"".join(headers))
-            self._send(b"".join([flv.pack_tag(tag.kind, tag.timestamp_ms, tag.payload) for tag in tags]))
+                self._send(flv.FILE_HEADER + _packed(self._opening.headers(tags[0].timestamp_ms)))
+            self._send(_packed(tags))
             await self._drain()
 
     def write_from_thread(self, tags: Sequence[Tag], loop: asyncio.AbstractEventLoop) -> None:
@@ -93,13 +113,6 @@ class Publication:
                 except (OSError, TimeoutError):
                     writer.transport.abort()
             self._forget()
-
-    def _from_start(self, tags: Sequence[Tag]) -> Sequence[Tag]:
-        """The tags from the first with which viewers can start."""
-        for index, tag in enumerate(tags):
-            if tag.flags & Flags.KEY or (not self._has_video and not tag.flags):
-                return tags[index:]
-        return ()
 
     async def _connect(self) -> bool:
         """Raises TakenOver."""
@@ -173,3 +186,7 @@ class Publication:
         if self._listening is not None:
             self._listening.cancel()
             self._listening = None
+
+
+def _packed(tags: Sequence[Tag]) -> bytes:
+    return b"".join([flv.pack_tag(tag.kind, tag.timestamp_ms, tag.payload) for tag in tags])

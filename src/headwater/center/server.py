@@ -39,10 +39,11 @@ from headwater.access.presence import STREAM_PREFIX, WORKER_PREFIX, StreamPresen
 from headwater.center import metrics
 from headwater.center.config import CenterConfig
 from headwater.center.delays import Delays
-from headwater.center.department import Center, Department, StreamId
+from headwater.center.department import Center, Department, Standing, StreamId
+from headwater.center.edges import Edges
 from headwater.center.hosts import Hosts, reap_left_behind
-from headwater.center.jobs import Setup
-from headwater.center.manager import KeptPlan, Load, Manager, RenditionId
+from headwater.center.jobs import NO_SOURCE, Setup
+from headwater.center.manager import JobId, KeptPlan, Load, Manager, RenditionId
 from headwater.center.recording import RecordingDepartment
 from headwater.center.shifts import Shifts
 from headwater.center.snapshots import SnapshotDepartment
@@ -63,6 +64,7 @@ DEPARTMENTS: tuple[Callable[[Center], Department], ...] = (
     SnapshotDepartment,
     Shifts,
     Delays,
+    Edges,
 )
 """All departments, in the order of their start."""
 
@@ -167,6 +169,11 @@ class CenterServer:
     def again(self, stream: StreamId) -> None:
         """Ask the departments about a stream again."""
         self.manager.again(stream)
+        self._news.set()
+
+    def stand(self, kind: str, jobs: Collection[Standing]) -> None:
+        """Let exactly these jobs of a department run, beside those of streams."""
+        self.manager.standing_changed(kind, jobs)
         self._news.set()
 
     async def ask(self, kind: str, job: str, question: object) -> msgspec.Raw:
@@ -312,13 +319,17 @@ class CenterServer:
 
     def _load(self) -> Load:
         cores: dict[StreamId, float] = {}
-        for (kind, _), job in self.hosts.jobs.items():
-            process = self.hosts.process_of((kind, job.id))
-            if kind == "transcode" and process is not None and process.jobs:
-                source = job.desired.source
+        standing: dict[JobId, float] = {}
+        for (kind, id_), job in self.hosts.jobs.items():
+            process, source = self.hosts.process_of((kind, id_)), job.desired.source
+            if process is None or not process.jobs:
+                continue
+            if source == NO_SOURCE:
+                standing[kind, id_] = process.cores / len(process.jobs)
+            elif kind == "transcode":
                 stream = (source.domain, source.app, source.stream)
                 cores[stream] = cores.get(stream, 0.0) + process.cores / len(process.jobs)
-        return Load(cores, self._free_cores)
+        return Load(cores, self._free_cores, standing)
 
     async def _tell(self) -> None:
         """Put the state of all jobs into the store, and look how busy the machine is."""
@@ -391,7 +402,7 @@ def job_presences(hosts: Hosts) -> list[JobPresence]:
                 cpu=round(process.cores / share, 3) if process is not None else 0.0,
                 memory_bytes=process.memory_bytes // share if process is not None else 0,
                 restarts=job.failures,
-                error=job.error,
+                error=job.desired.waits if process is None and job.desired.waits else job.error,
                 detail=state.detail if state is not None else "",
                 parts=state.parts if state is not None else {},
             )

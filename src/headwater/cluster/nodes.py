@@ -67,7 +67,7 @@ def own_presence(node: str, settings: Settings, places: Places) -> NodePresence:
         latitude, longitude = place.latitude, place.longitude
     return NodePresence(
         id=node,
-        roles=get_args(Role),
+        roles=tuple(role for role in get_args(Role) if settings.center.enabled or role != "center"),
         region=settings.node.region,
         latitude=latitude,
         longitude=longitude,

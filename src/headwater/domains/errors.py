@@ -61,6 +61,7 @@ Code = Literal[
     "InvalidOssObjectPrefix.Malformed",
     "InvalidOverwriteOssObject.Malformed",
     "InvalidParam",
+    "InvalidParameter",
     "InvalidParameters",
     "InvalidPassword.Malformed",
     "InvalidPassword.Mismatch",
@@ -89,9 +90,11 @@ Code = Literal[
     "InvalidTimeSpan",
     "InvalidUpstreamSequence.NotFound",
     "InvalidUserName.Malformed",
+    "JobNotFound",
     "LastOperator",
     "MissingParam",
     "NoRecordContent",
+    "OperationDenied",
     "PushDomainAlreadyMapped",
     "QuotaExceeded.AccessKey",
     "QuotaExceeded.Blacklist",
@@ -99,6 +102,7 @@ Code = Literal[
     "QuotaExceeded.Certificate",
     "QuotaExceeded.DelayConfig",
     "QuotaExceeded.Domain",
+    "QuotaExceeded.EdgeJob",
     "QuotaExceeded.ManualStream",
     "QuotaExceeded.MixTemplate",
     "QuotaExceeded.RecordConfig",
@@ -122,6 +126,7 @@ Code = Literal[
     "TaskAlreadyStarted",
     "TaskNotFound",
     "TaskNotStopped",
+    "TemplateNotFound",
     "Watermark.InUse",
 ]
 
@@ -132,6 +137,7 @@ Code = Literal[
 # InvalidCsv.*, InvalidTicket.*, EntityNotExist.* and what concerns accounts, their keys and the console's users, and tags; of
 # recording InvalidRecordId.*, TaskAlreadyStarted's message, TaskNotFound, TaskNotStopped and QuotaExceeded.RecordConfig; of
 # transcoding QuotaExceeded.*, InvalidRuleId.*, InvalidTemplateId.*, Watermark.InUse and the message of MissingParam; of
+# edge transcoding QuotaExceeded.EdgeJob and all messages; of
 # certificates all but Certificate.Duplicated, Certificate.MissMatch, InvalidSSLProtocol.* and *.MissingParameter.
 _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "Bucket.InUse": (400, "The bucket is in use."),
@@ -196,6 +202,7 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
     "InvalidOssObjectPrefix.Malformed": (400, "Specified parameter OssObjectPrefix is not valid."),
     "InvalidOverwriteOssObject.Malformed": (400, "Specified parameter OverwriteOssObject is not valid."),
     "InvalidParam": (400, "Parameter invalid."),
+    "InvalidParameter": (400, "The specified parameter is not valid."),
     "InvalidParameters": (400, "The specified parameters are not valid."),
     "InvalidPassword.Malformed": (400, "A password has 10 to 256 characters."),
     "InvalidPassword.Mismatch": (403, "The current password is not right."),
@@ -227,14 +234,17 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
         400,
         "A user name has 1 to 64 letters, digits and . _ @ -, and begins with a letter or digit.",
     ),
+    "JobNotFound": (404, "The specified job does not exist."),
     "LastOperator": (400, "The last operator cannot be disabled or deleted."),
     "MissingParam": (400, "A mandatory parameter is not supplied."),
     "NoRecordContent": (400, "The record content between StartTime and EndTime is empty."),
+    "OperationDenied": (403, "The state of the job does not allow this."),
     "PushDomainAlreadyMapped": (400, "The PushDomain is already mapped to a PullDomain."),
     "QuotaExceeded.AccessKey": (400, "The number of access keys has reached the limit of the account."),
     "QuotaExceeded.Blacklist": (400, "Exceed max blacklist count limit"),
     "QuotaExceeded.BitrateGroup": (400, "A domain can have 20 multi-bitrate groups."),
     "QuotaExceeded.Certificate": (400, "The number of certificates has reached the quota of the account."),
+    "QuotaExceeded.EdgeJob": (400, "An account can have 100 edge transcoding jobs."),
     "QuotaExceeded.ManualStream": (400, "OptimalMode can be off for 200 streams of a domain."),
     "QuotaExceeded.MixTemplate": (400, "An account can have 100 templates for mixing."),
     "QuotaExceeded.RecordConfig": (400, "A domain can have 100 recording templates."),
@@ -267,6 +277,7 @@ _CATALOG: Final[dict[Code, tuple[int, str]]] = {
         'An input parameter "SSLPub" that is mandatory for processing the request is not supplied.',
     ),
     "TaskAlreadyStarted": (400, "The stream is being recorded already."),
+    "TemplateNotFound": (404, "The specified template does not exist."),
     "Watermark.InUse": (400, "The watermark template is in use."),
     "TaskNotFound": (400, "The stream is not being recorded."),
     "TaskNotStopped": (400, "The recording of the stream was not stopped."),

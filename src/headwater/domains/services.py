@@ -19,6 +19,7 @@ from headwater.domains.certificates import CertificateService
 from headwater.domains.claims import ClaimService
 from headwater.domains.cnames import CnameService
 from headwater.domains.delays import DelayService
+from headwater.domains.edge_transcoding import EdgeTranscodingService
 from headwater.domains.filing_watch import FilingWatch
 from headwater.domains.filings import FilingService
 from headwater.domains.library import LibraryService
@@ -78,6 +79,7 @@ class Services:
     callbacks: CallbackService
     centers: Centers
     transcoding: TranscodingService
+    edge_transcoding: EdgeTranscodingService
     watermarks: WatermarkService
     time_shift: TimeShiftService
     delays: DelayService
@@ -138,6 +140,9 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
         plans=plans,
         centers=centers,
         transcoding=TranscodingService(database, cluster, plans, centers, settings.center.renditions_max, clock),
+        edge_transcoding=EdgeTranscodingService(
+            database, nodes, centers, allow_private=settings.center.private_edge_urls, clock=clock
+        ),
         watermarks=WatermarkService(database, cluster, plans, private_pictures=settings.center.private_pictures, clock=clock),
         time_shift=TimeShiftService(database, plans, clock),
         delays=DelayService(database, plans, clock),

@@ -165,7 +165,7 @@ class TranscodingService:
                 domain=domain, app=app, template=template, kind=kind, lazy=lazy, parameters=_encoded(kept), created_s=now_s
             )
             session.add(row)
-            change.after = _template(row)
+            change.after = template_of(row)
         await self._plans.publish([domain])
 
     async def update(
@@ -196,13 +196,13 @@ class TranscodingService:
             row = await session.get(TranscodeTemplate, (domain, app, template))
             if row is None or row.kind != kind:
                 raise error("ConfigNotFound", "The app has no such template of this kind.")
-            change.before = _template(row)
+            change.before = template_of(row)
             if lazy:
                 await _check_unused(session, row, "it must run as long as the stream is published")
             if lazy is not None:
                 row.lazy = lazy
             row.parameters = _encoded(kept)
-            change.after = _template(row)
+            change.after = template_of(row)
         await self._plans.publish([domain])
 
     async def remove(self, account_id: str, name: str, app: str, template: str, *, actor: Actor) -> None:
@@ -218,7 +218,7 @@ class TranscodingService:
             if row is None:
                 raise error("ConfigNotFound", "The app has no such template.")
             await _check_unused(session, row, "take it out of the group first")
-            change.before = _template(row)
+            change.before = template_of(row)
             await session.delete(row)
         await self._plans.publish([domain])
 
@@ -228,7 +228,7 @@ class TranscodingService:
             domain = await main_domain(session, account_id, name)
             where = [TranscodeTemplate.domain == domain, *([TranscodeTemplate.app == app] if app else [])]
             rows = select(TranscodeTemplate).where(*where).order_by(TranscodeTemplate.app, TranscodeTemplate.template)
-            return [_template(row) for row in await session.scalars(rows)]
+            return [template_of(row) for row in await session.scalars(rows)]
 
     # Multi-bitrate groups
 
@@ -510,7 +510,7 @@ async def plan_part(session: AsyncSession, names: Sequence[str]) -> dict[str, di
     rows = select(TranscodeTemplate).where(TranscodeTemplate.domain.in_(names))
     order = (TranscodeTemplate.domain, TranscodeTemplate.app, TranscodeTemplate.template)
     for template in await session.scalars(rows.order_by(*order)):
-        rendition = rendition_of(_template(template))
+        rendition = rendition_of(template_of(template))
         if rendition.video is not None and (template.domain, template.app, template.template) in aligned:
             rendition = msgspec.structs.replace(rendition, video=msgspec.structs.replace(rendition.video, align=True))
         found.setdefault(template.domain, {"renditions": (), "groups": ()})["renditions"] += (rendition,)
@@ -595,7 +595,8 @@ def _encoded(parameters: Parameters | None) -> str:
     return "" if parameters is None else msgspec.json.encode(parameters).decode()
 
 
-def _template(row: TranscodeTemplate) -> Template:
+def template_of(row: TranscodeTemplate) -> Template:
+    """A template as its row has it."""
     parameters = msgspec.json.decode(row.parameters, type=Parameters) if row.parameters else None
     kind: Kind = "custom" if row.kind == "custom" else "rts" if row.kind == "rts" else "preset"
     return Template(row.domain, row.app, row.template, kind, row.lazy, parameters)

@@ -7,9 +7,7 @@ import sys
 
 from headwater.center import process
 from headwater.center.transcode.job import TranscodeJob
-
-NICENESS = 5
-"""Encoders take whatever they get; a machine that is short of cores must serve its viewers and publishers first (nice(2))."""
+from headwater.center.transcode.spec import NICENESS
 
 if __name__ == "__main__":
     os.nice(NICENESS)

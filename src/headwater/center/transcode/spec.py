@@ -8,6 +8,9 @@ import msgspec
 
 from headwater.access.plan import Rendition, Watermark
 
+NICENESS = 5
+"""Encoders take whatever they get; a machine that is short of cores must serve its viewers and publishers first (nice(2))."""
+
 SEI_TEXT_BYTES_MAX = 4000
 """The service's bound (AddTrancodeSEI, reference media-plane 2.10)."""
 

@@ -18,6 +18,7 @@ from headwater.store.models.core import (
     Publish,
     StreamBan,
 )
+from headwater.store.models.edge import EdgeJob
 from headwater.store.models.files import MediaSlice, RecordedFile, Recording, Upload
 from headwater.store.models.multi_stream import ManualStream, MasterChange, MultiStreamDomain
 from headwater.store.models.product import (
@@ -68,6 +69,7 @@ __all__ = [
     "DomainMapping",
     "DomainRoot",
     "DomainTag",
+    "EdgeJob",
     "IcpFiling",
     "ManualStream",
     "MasterChange",

@@ -1,0 +1,1 @@
+"""The job of edge transcoding: a stream from anywhere, transcoded, published anywhere."""

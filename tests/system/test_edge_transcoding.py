@@ -1,0 +1,125 @@
+"""Edge transcoding in the real program: from one stream of ours to another, through the API, and over every interruption."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from headwater.media.codecs import classify
+from headwater.media.tag import AUDIO, VIDEO, Tag
+from support.api import Api, Pair, Refused, make_pair
+from support.encoders import ffmpeg_push
+from support.footage import watch
+from support.players import HttpViewer
+from support.server import Server, running
+from support.wait import until
+
+NODE = "edge-node"
+SIZE = (320, 180)
+MADE = (214, 120)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    settings = {
+        "center.enabled": "true",
+        "center.transcode_cores": "50",
+        "center.private_edge_urls": "true",
+        "node.id": NODE,
+    }
+    with running(settings) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def pair(server: Server) -> Pair:
+    pair = make_pair(server, Api(server, server.account()))
+    pair.session(reconnect_window=0)
+    pair.api.call(
+        "AddCustomLiveStreamTranscode",
+        domain=pair.streaming,
+        app="none",  # no stream of ours is made by it
+        template="small",
+        template_type="h264",
+        lazy="yes",
+        height=MADE[1],
+        width=MADE[0],
+        fps=25,
+        video_bitrate=300,
+        gop="1s",
+        audio_codec="AAC",
+    )
+    return pair
+
+
+def new_job(pair: Pair, kind: str = "rtmp", stream: str = "cam", **changes: str) -> str:
+    given = {
+        "cluster_id": NODE,
+        "name": f"from-{kind}",
+        "stream_input": pair.play_url(kind, stream),
+        "stream_output": pair.push_url("out"),
+        "template_id": f"{pair.streaming}/none/small",
+    }
+    return str(pair.api.call("CreateEdgeTranscodeJob", **{**given, **changes})["JobId"])
+
+
+def do(pair: Pair, action: str, job: str, **given: str) -> dict[str, Any]:
+    return pair.api.call(f"{action}EdgeTranscodeJob", cluster_id=NODE, job_id=job, **given)
+
+
+def made_size(viewer: HttpViewer) -> tuple[int, int]:
+    tags = [Tag(tag.kind, tag.timestamp_ms, tag.body, classify(tag.kind, tag.body)) for tag in viewer.tags]
+    return watch([tag for tag in tags if tag.kind in (AUDIO, VIDEO)]).size
+
+
+def watch_output(pair: Pair) -> None:
+    pair.wait_online("out")
+    with HttpViewer(pair.play_url("flv", "out")) as viewer:
+        viewer.wait_frames(10)
+        assert made_size(viewer) == MADE
+
+
+def test_a_job_goes_on_when_its_input_returns_and_ends_when_it_is_stopped(server: Server, pair: Pair) -> None:
+    job = new_job(pair)
+    do(pair, "Start", job)
+    server.wait_log("input is not read")  # nobody publishes yet
+    with ffmpeg_push(pair.push_url(), size=SIZE):
+        watch_output(pair)
+        shown, gone = do(pair, "Get", job)["Job"], len(server.events("input is not read"))
+        assert (shown["Status"], shown["TemplateName"], shown["LastStopAt"]) == ("1", "small", "")
+    until(lambda: len(server.events("input is not read")) > gone, "the input is gone")
+    with ffmpeg_push(pair.push_url(), size=SIZE), HttpViewer(pair.play_url("flv", "out")) as viewer:
+        until(lambda: len(server.events("input is read")) == 2, "the input is found again")
+        so_far = len(viewer.tags)
+        viewer.wait_frames(so_far + 10)
+        assert made_size(viewer) == MADE
+        [line] = server.run("jobs").splitlines()
+        assert line.split()[:2] == ["edge", "running"]
+        do(pair, "Stop", job)
+        pair.wait_offline("out")
+    assert do(pair, "Get", job)["Job"]["Status"] == "0"
+
+
+def test_a_started_job_is_there_again_after_the_center_died(server: Server, pair: Pair) -> None:
+    job = new_job(pair, "flv")
+    with ffmpeg_push(pair.push_url(), size=SIZE):
+        do(pair, "Start", job)
+        watch_output(pair)
+        before = len(server.events("output is published"))
+        os.kill(server.wait_log("center ready")["pid"], signal.SIGKILL)
+        until(lambda: len(server.events("output is published")) > before, "the job publishes again", 20)
+        watch_output(pair)
+        do(pair, "Delete", job)
+        pair.wait_offline("out")
+    with pytest.raises(Refused, match="JobNotFound"):
+        do(pair, "Get", job)
+
+
+def test_no_secret_of_a_url_stands_in_the_log(server: Server) -> None:
+    lines = [line for line in server.said().splitlines() if "edge-" in line or "put is " in line]
+    assert any("live/..." in line for line in lines)
+    assert "auth_key" not in "".join(lines)
