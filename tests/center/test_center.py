@@ -114,7 +114,9 @@ async def test_a_killed_job_comes_back_and_its_source_notices_nothing(world: Wor
     assert encoder.cut_for == ""
     encoder.write(30)
     last = world.worker.node.hub.streams[KEY].ring.slice(0)[-1].timestamp_ms
-    await eventually(lambda: product.ring.slice(0)[-1].timestamp_ms == last, "the rendition is in step with its source")
+    await eventually(
+        lambda: [tag.timestamp_ms for tag in product.ring.slice(0)[-1:]] == [last], "the rendition is in step with its source"
+    )
 
 
 async def test_without_a_center_whoever_asks_is_told_so(world: World) -> None:

@@ -11,6 +11,9 @@ from headwater.access.plan import Audio, Plan, Rendition, Video
 from headwater.access.presence import StreamPresence
 from headwater.center.department import StreamId, Wanted
 from headwater.center.manager import REFUSED_S, SETTLED_S, KeptPlan, Load, Manager
+from headwater.center.department import Standing, StreamId, Wanted
+from headwater.center.jobs import NO_SOURCE
+from headwater.center.manager import REFUSED_S, SETTLED_S, Desired, Load, Manager
 from support.fake_department import FakeDepartment
 
 CAM: StreamId = ("play.test", "live", "cam")
@@ -304,3 +307,31 @@ def test_jobs_know_the_socket_of_the_worker_that_has_the_publisher(world: World)
     world.manager.worker_changed(0, None)
     (desired,) = world.manager.decide(0, Load()).jobs.values()
     assert desired.source.socket == ""
+
+
+def _standing(*names: str, cores: float = 0.6) -> list[Standing]:
+    return [Standing(Wanted(name, b"{}"), cores) for name in names]
+
+
+def test_a_job_without_a_stream_waits_for_cores_and_then_keeps_them() -> None:
+    manager = Manager((), node="node", cores_max=1.0, idle_s=30)
+    manager.standing_changed("edge", _standing("a", "b"))
+    first = manager.decide(0, Load()).jobs
+    assert first["edge", "a"] == Desired("edge", Wanted("a", b"{}"), NO_SOURCE)
+    assert first["edge", "b"].waits == "it would take 0.60 cores, and 0.40 are free"
+    measured = Load(standing_cores={("edge", "a"): 0.3})
+    assert manager.decide(1, measured).jobs["edge", "b"].waits, "it may not have begun to work"
+    assert not manager.decide(SETTLED_S, measured).jobs["edge", "b"].waits
+    manager.standing_changed("edge", _standing("b"))
+    assert set(manager.decide(SETTLED_S, measured).jobs) == {("edge", "b")}
+
+
+def test_renditions_get_what_jobs_without_a_stream_leave(world: World) -> None:
+    world.manager = Manager((world.renditions,), node="node", cores_max=0.7, idle_s=30)
+    world.manager.worker_changed(0, "/run/worker-0.sock")
+    world.manager.plan_changed("play.test", _plan(_rendition("ld", lazy=False)))
+    world.manager.stream_changed(CAM, _presence(), 0)
+    world.manager.standing_changed("edge", _standing("a"))
+    assert [key for key in world.manager.decide(0, Load()).jobs if key[0] == "transcode"] == []
+    world.manager.standing_changed("edge", [])
+    assert TRANSCODE in world.manager.decide(1, Load()).jobs

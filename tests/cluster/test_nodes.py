@@ -26,7 +26,7 @@ from headwater.cluster.nodes import (
     own_presence,
 )
 from headwater.observe.machine import MachineLoad
-from headwater.settings import Node, Settings
+from headwater.settings import Center, Node, Settings
 from headwater.settings import Places as PlaceSettings
 from support.clock import Clock
 from support.wait import eventually
@@ -192,5 +192,6 @@ def test_what_the_settings_leave_out_comes_from_the_public_address() -> None:
     assert (mine.addresses_v4, mine.addresses_v6) == (("114.114.114.114",), ("2400:3200::1",))
     assert own_presence("n", Settings(public_host="192.0.2.7"), places).addresses_v4 == ("192.0.2.7",)
     assert own_presence("n", Settings(public_host="live.example.com"), places).addresses_v4 == ()
+    assert "center" not in own_presence("n", Settings(center=Center(enabled=False)), places).roles
     exact = own_presence("n", Settings(node=Node(latitude=1.0, longitude=2.0)), places)
     assert (exact.latitude, exact.longitude) == (1, 2)

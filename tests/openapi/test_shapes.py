@@ -16,6 +16,7 @@ from sqlalchemy import delete, update
 
 from headwater.access import presence
 from headwater.access.presence import StreamPresence, UpstreamPresence
+from headwater.cluster.nodes import NodePresence
 from headwater.domains.rules import format_time
 from headwater.notify.events import RecordStatus, StreamState
 from headwater.notify.queue import enqueue
@@ -161,6 +162,15 @@ CALLS: list[tuple[str, dict[str, str]]] = [
     ("GetCustomTemplate", {"Template": "mix"}),
     ("GetAllCustomTemplates", {}),
     ("DeleteCustomTemplate", {"Template": "mix"}),
+    ("CreateEdgeTranscodeJob", {"ClusterId": NODE, "Name": "edge", "TemplateId": "lsd", **EDGE_URLS}),
+    ("StartEdgeTranscodeJob", EDGE),
+    ("GetEdgeTranscodeJob", EDGE),
+    ("StopEdgeTranscodeJob", EDGE),
+    ("UpdateEdgeTranscodeJob", {**EDGE, "Name": "other"}),
+    ("ListEdgeTranscodeJob", {"ClusterId": NODE}),
+    ("DeleteEdgeTranscodeJob", EDGE),
+    ("GetEdgeTranscodeTemplate", {"ClusterId": NODE, "TemplateId": "lsd"}),
+    ("ListEdgeTranscodeTemplate", {"ClusterId": NODE}),
     ("AddLiveStreamWatermark", {"Name": "mark", "Type": "0", "PictureUrl": PICTURE, "OffsetCorner": "TopLeft", **PLACED}),
     ("UpdateLiveStreamWatermark", {"TemplateId": MARK, "Name": "other"}),
     ("AddLiveStreamWatermarkRule", MARKED),
@@ -247,12 +257,16 @@ def answers(api_server: ApiServer) -> dict[str, tuple[dict[str, Any], ElementTre
         made = msgspec.structs.replace(item, stream="cam_own", source="cam", template="own", upstream=0)
         api_server.do(api_server.cluster.put(presence.stream_key(PLAY, "live", "cam_own"), presence.encode(made)))
         api_server.services.transcoding._centers = JobCenter(job(PLAY, "live", "cam", "own"))  # type: ignore[assignment]
+        api_server.services.nodes.nodes[NODE] = NodePresence(NODE, ("center",))
         api_server.services.watermarks._private_pictures = True
         web.pages["127.0.0.1", "/mark.png"] = Page(picture(64, 32))
 
         def filled(parameters: dict[str, str]) -> dict[str, str]:
             if PICTURE in parameters.values():
                 return {**parameters, "PictureUrl": f"http://127.0.0.1:{web.port}/mark.png"}
+            if EDGE_JOB in parameters.values():
+                job_id = call_v3("ListEdgeTranscodeJob", {"ClusterId": NODE})["JobList"]["Job"][0]["JobId"]
+                return {**parameters, "JobId": job_id}
             if MARK in parameters.values():
                 mark = call_v3("DescribeLiveStreamWatermarks", {})["WatermarkList"]["Watermark"][0]["TemplateId"]
                 return {**parameters, "TemplateId": mark}
