@@ -9,11 +9,9 @@ import pytest
 
 from headwater.access.plan import Audio, Plan, Rendition, Video
 from headwater.access.presence import StreamPresence
-from headwater.center.department import StreamId, Wanted
-from headwater.center.manager import REFUSED_S, SETTLED_S, KeptPlan, Load, Manager
 from headwater.center.department import Standing, StreamId, Wanted
 from headwater.center.jobs import NO_SOURCE
-from headwater.center.manager import REFUSED_S, SETTLED_S, Desired, Load, Manager
+from headwater.center.manager import REFUSED_S, SETTLED_S, Desired, KeptPlan, Load, Manager
 from support.fake_department import FakeDepartment
 
 CAM: StreamId = ("play.test", "live", "cam")
