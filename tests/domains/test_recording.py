@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,6 +139,20 @@ async def test_a_bucket_is_written_to_before_it_is_taken_and_is_one_account_s(wo
     assert (await refused(add(world, "other", bucket="vod"))).code == "InvalidOssBucket.NotFound"
     assert await code(add(world, "other", bucket="No_Bucket")) == "InvalidOssBucket.Malformed"
     assert await code(add(world, "other", endpoint="no/host")) == "InvalidOssEndpoint.Malformed"
+
+
+async def test_a_bucket_that_holds_files_is_taken_only_once_it_is_granted(world: World, tmp_path: Path) -> None:
+    kept = tmp_path / "objects" / "backups" / "2026" / "db.m3u8"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("the operator's own")
+    await world.pair()
+    fault = await refused(add(world, bucket="backups"))
+    assert (fault.code, "must grant it" in fault.message) == ("InvalidOssBucket.NotFound", True)
+    await world.services.buckets.grant("backups", world.account, actor=ACTOR)
+    await add(world, bucket="backups")
+    assert kept.read_text() == "the operator's own"
+    assert await code(world.services.buckets.grant("backups", world.stranger, actor=ACTOR)) == "Bucket.InUse"
+    assert await code(world.services.buckets.grant("../x", world.account, actor=ACTOR)) == "InvalidOssBucket.Malformed"
 
 
 async def test_a_bucket_that_cannot_be_written_to_is_refused_with_the_reason(world: World) -> None:

@@ -166,3 +166,6 @@ async def test_a_bucket_is_one_account_s_until_it_is_released(
     await recording.add(world.account, PLAY, "live", actor=ACTOR, **given)
     await recording.remove(world.account, PLAY, "live", actor=ACTOR)
     assert await run("bucket", "release", BUCKET) == f"{BUCKET} was the account's {world.account}\n"
+    granted = (await http.post("/buckets/grant", json={"bucket": BUCKET, "account": "owner"})).json()
+    assert (granted["bucket"], granted["account"]) == (BUCKET, world.account)
+    assert await run("bucket", "grant", BUCKET, "owner") == f"{BUCKET} is the account's {world.account}\n"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headwater.commands.common import Config, DataDir, Json, Sets, all_of, page_of, print_json, show_time, with_services
+
+if TYPE_CHECKING:
+    from headwater.domains.bucket_register import ClaimedBucket
+    from headwater.domains.services import Services
+    from headwater.store.database import Actor
 
 bucket_app = typer.Typer(help="Buckets and the accounts whose they are, docs/recording.md.", no_args_is_help=True)
 
@@ -31,6 +36,24 @@ def bucket_list(
         return
     for item in found:
         print(f"{item.bucket:<40} {item.account}  {show_time(item.since_s)}  {item.store or 'a folder of this machine'}")
+
+
+@bucket_app.command("grant")
+def bucket_grant(
+    bucket: Annotated[str, typer.Argument(help="The bucket's name.")],
+    account: Annotated[str, typer.Argument(help="An account's name or id.")],
+    store: Annotated[str, typer.Option(help="The URL of its object store, as in the settings; none for a folder.")] = "",
+    config: Config = None,
+    data_dir: DataDir = None,
+    sets: Sets = None,
+) -> None:
+    """Give an account a bucket that holds files already; it may then write over them."""
+
+    async def grant(services: Services, actor: Actor) -> ClaimedBucket:
+        return await services.buckets.grant(bucket, await services.accounts.find(account), store, actor=actor)
+
+    granted = with_services(config, data_dir, sets, grant)
+    print(f"{granted.bucket} is the account's {granted.account}")
 
 
 @bucket_app.command("release")

@@ -12,7 +12,7 @@ from headwater.domains.errors import error
 from headwater.domains.streams import Page
 from headwater.store.database import Actor, Database
 from headwater.store.models import Bucket, Domain, RecordLibraryTemplate, RecordTemplate, SnapshotTemplate, Upload
-from headwater.store.objects import ObjectStores
+from headwater.store.objects import BUCKET, ObjectStores
 
 
 class ClaimedBucket(msgspec.Struct, frozen=True):
@@ -44,8 +44,27 @@ class BucketService:
                 [msgspec.convert(row, ClaimedBucket, from_attributes=True) for row in await session.scalars(page)], total
             )
 
+    async def grant(self, bucket: str, account_id: str, store: str = "", *, actor: Actor) -> ClaimedBucket:
+        """Make a bucket an account's, whatever lies in it.
+
+        Raises InvalidOssBucket.Malformed; Bucket.InUse if it is another account's.
+        """
+        if not BUCKET.fullmatch(bucket):
+            raise error("InvalidOssBucket.Malformed", "It has 3 to 63 small letters, digits and hyphens, no hyphen at an end.")
+        now_s = self._clock()
+        async with self._database.change("", actor, "GrantBucket", bucket, now_s) as change:
+            row = await change.session.get(Bucket, (store, bucket))
+            if row is not None and row.account != account_id:
+                raise error("Bucket.InUse", f"It is the account's {row.account}: release it first.")
+            if row is None:
+                row = Bucket(store=store, bucket=bucket, account=account_id, since_s=now_s)
+                change.session.add(row)
+            granted = _claimed(row)
+            change.after = granted
+        return granted
+
     async def release(self, bucket: str, store: str = "", *, actor: Actor) -> ClaimedBucket:
-        """Make a bucket nobody's: the next account that names it gets it. What lies in it stays where it is.
+        """Make a bucket nobody's. What lies in it stays where it is, and until it is empty only `grant` gives it to an account.
 
         Raises EntityNotExist.Bucket; Bucket.InUse if a template of the account names it, or a file waits to be stored in it.
         """

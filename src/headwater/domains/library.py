@@ -142,7 +142,7 @@ class LibraryService:
             await check_new(session, domain, app, stream)
             row = await session.get_one(Domain, domain)
             bucket, endpoint = _place(location, row.region)
-        endpoint = await self._buckets.check(endpoint, bucket)
+        endpoint = await self._buckets.check(account_id, endpoint, bucket)
         template = msgspec.structs.replace(template, domain=domain, endpoint=endpoint, bucket=bucket)
         async with self._database.change(
             account_id, actor, "AddLiveRecordVodConfig", f"{domain}/{app}/{stream}", now_s

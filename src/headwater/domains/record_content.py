@@ -377,7 +377,7 @@ class RecordContentService:
         if len({(item.endpoint, item.bucket) for item in slices}) > 1:
             raise error("InvalidConfig.Changed")
         key = self._clip_key(object_, app, stream, start_s)
-        endpoint = await self._buckets.check(endpoint, bucket)
+        endpoint = await self._buckets.check(account_id, endpoint, bucket)
         now_s = self._clock()
         clip = Clip(
             id=str(uuid.uuid4()),

@@ -134,7 +134,9 @@ class RecordingService:
         async with self._database.read() as session:
             domain = await owned_main_domain(session, account_id, name)
             await check_new(session, domain, app, stream)
-        template = msgspec.structs.replace(template, domain=domain, endpoint=await self._buckets.check(endpoint, bucket))
+        template = msgspec.structs.replace(
+            template, domain=domain, endpoint=await self._buckets.check(account_id, endpoint, bucket)
+        )
         async with self._database.change(
             account_id, actor, "AddLiveAppRecordConfig", f"{domain}/{app}/{stream}", now_s
         ) as change:
@@ -183,7 +185,7 @@ class RecordingService:
             start_s, end_s = record_rules.period(start_time, end_time, stream, now_s)
         after = msgspec.structs.replace(
             before,
-            endpoint=await self._buckets.check(endpoint, before.bucket),
+            endpoint=await self._buckets.check(account_id, endpoint, before.bucket),
             on_demand=before.on_demand if on_demand is None else record_rules.on_demand(on_demand),
             delay_s=before.delay_s if delay_s is None else record_rules.delay_s(delay_s),
             start_s=start_s,

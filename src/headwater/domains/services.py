@@ -113,7 +113,7 @@ def build(database: Database, cluster: Cluster, settings: Settings, clock: Calla
     )
     centers = Centers(cluster)
     stores = ObjectStores(settings)
-    buckets = Buckets(stores)
+    buckets = Buckets(database, stores)
     return Services(
         accounts=AccountService(database, clock),
         domains=domains,

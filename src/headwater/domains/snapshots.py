@@ -159,7 +159,7 @@ class SnapshotService:
         now_s = self._clock()
         async with self._database.read() as session:
             domain = await owned_main_domain(session, account_id, name)
-        endpoint = await self._buckets.check(endpoint, bucket)
+        endpoint = await self._buckets.check(account_id, endpoint, bucket)
         async with self._database.change(account_id, actor, "AddLiveAppSnapshotConfig", f"{domain}/{app}", now_s) as change:
             session = change.session
             domain = await owned_main_domain(session, account_id, name)
@@ -220,7 +220,7 @@ class SnapshotService:
         after = msgspec.structs.replace(before, **{field: value for field, value in given.items() if value is not None})
         _check(after.interval_s, after.overwrite, after.sequence, after.callback)
         if endpoint is not None or bucket is not None:
-            after = msgspec.structs.replace(after, endpoint=await self._buckets.check(after.endpoint, after.bucket))
+            after = msgspec.structs.replace(after, endpoint=await self._buckets.check(account_id, after.endpoint, after.bucket))
         async with self._database.change(account_id, actor, "UpdateLiveAppSnapshotConfig", f"{domain}/{app}", now_s) as change:
             await owned_main_domain(change.session, account_id, name)
             row = await change.session.get(SnapshotTemplate, (domain, app))

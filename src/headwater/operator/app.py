@@ -64,6 +64,10 @@ class _Bucket(msgspec.Struct, forbid_unknown_fields=True):
     store: str = ""
 
 
+class _Grant(_Bucket, forbid_unknown_fields=True, kw_only=True):
+    account: str
+
+
 class _Group(msgspec.Struct, forbid_unknown_fields=True):
     children: list[str]
     align: bool = True
@@ -202,6 +206,12 @@ async def _buckets(call: _Call) -> Any:
     return {"buckets": page.items, "total": page.total, "page": asked["page_number"], "page_size": asked["page_size"]}
 
 
+async def _grant(call: _Call) -> Any:
+    asked = _decoded(await call.body(BODY_MAX_BYTES), _Grant)
+    account = await call.services.accounts.find(asked.account)
+    return await call.services.buckets.grant(asked.bucket, account, asked.store, actor=call.actor)
+
+
 async def _release(call: _Call) -> Any:
     asked = _decoded(await call.body(BODY_MAX_BYTES), _Bucket)
     return await call.services.buckets.release(asked.bucket, asked.store, actor=call.actor)
@@ -259,6 +269,7 @@ def create_app(services: Services, clock: Callable[[], float] = time.time) -> St
         route("/uploads/retry", "POST", "write", _retry),
         route("/uploads/give-up", "POST", "write", _give_up),
         route("/buckets", "GET", "read", _buckets),
+        route("/buckets/grant", "POST", "write", _grant),
         route("/buckets/release", "POST", "write", _release),
         route("/bitrate-groups/{domain}", "GET", "read", _groups),
         route("/bitrate-groups/{domain}/{app}/{group}", "PUT", "write", _put_group),

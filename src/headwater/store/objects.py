@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -42,6 +43,9 @@ PARTS_AT_ONCE = 4
 CALL_S, TRIES = 60, 2
 """Longest a request to a store may take, and how often obstore asks again: whoever calls us has longer breaths of its own."""
 
+CLIENTS_MAX = 64
+"""Clients of S3 that are kept: customers choose the names of buckets, and each client holds connections."""
+
 TEMPORARY_PREFIX = ".headwater-"
 """How the names begin of what `check` writes and removes, and of files in folders that are not complete yet."""
 
@@ -72,7 +76,7 @@ class ObjectStores:
     def __init__(self, settings: Settings) -> None:
         self._folder = Path(settings.data_dir).absolute() / "objects"
         self._endpoints = settings.objects.endpoints
-        self._remote: dict[tuple[str, str], S3Store] = {}
+        self._remote: OrderedDict[tuple[str, str], S3Store] = OrderedDict()  # the one used last comes last
 
     async def check(self, endpoint: str, bucket: str) -> None:
         """Make sure that the bucket can be written to: a small object is really written, read and removed.
@@ -167,6 +171,16 @@ class ObjectStores:
             except (NotFoundError, FileNotFoundError):
                 return None
 
+    async def is_empty(self, endpoint: str, bucket: str) -> bool:
+        """Whether a bucket holds nothing; one that does not exist holds nothing either."""
+        check_names(endpoint, bucket)
+        with _said(f"bucket {bucket} at {endpoint}"):
+            if not self.is_remote(endpoint):
+                return await asyncio.to_thread(_holds_nothing, self._folder / bucket)
+            async for page in obstore.list(self._store(endpoint, bucket), chunk_size=1):
+                return not page
+            return True
+
     async def delete(self, endpoint: str, bucket: str, key: str) -> None:
         """Remove an object; one that does not exist is removed already."""
         place = self.local_path(endpoint, bucket, key)
@@ -211,6 +225,9 @@ class ObjectStores:
                 retry_config={"max_retries": TRIES, "retry_timeout": datetime.timedelta(seconds=CALL_S)},
             )
             self._remote[endpoint, bucket] = store
+            if len(self._remote) > CLIENTS_MAX:
+                self._remote.popitem(last=False)
+        self._remote.move_to_end((endpoint, bucket))
         return store
 
 
@@ -260,6 +277,10 @@ def _said(what: str) -> Iterator[None]:
 def _first_line(error: BaseError) -> str:
     """obstore's messages go on with a dump of the error for programmers."""
     return str(error).partition("\n")[0]
+
+
+def _holds_nothing(folder: Path) -> bool:
+    return not any(file.is_file() and not file.name.startswith(TEMPORARY_PREFIX) for file in folder.rglob("*"))
 
 
 def _link(source: Path, place: Path) -> Stored:
