@@ -34,6 +34,9 @@ ASKING = 200
 FRAMES, HLS_FRAMES = 60, 160
 """How much of the clip each name gets: more than the first key frame and some sound; for HLS, more than a GOP."""
 
+CLIP_S = 4
+"""Nobody sees more of the clip; a whole one takes longer to make than two thousand names to come and go."""
+
 RTMP_EVERY, HLS_EVERY = 5, 20
 """One name of so many is played over RTMP too, one of so many over HLS; all are played over FLV."""
 
@@ -173,6 +176,7 @@ def grown(before: Count, after: Count, names: int, requests: int) -> list[str]:
 
 def run(names: int, requests: int, hls_every: int) -> dict[str, Any]:
     """Do it all; what was found. Raises Unavailable if the server does not start, OSError or RtmpError if it does not serve."""
+    clip.SECONDS = CLIP_S
     with Churned("realtime", None) as server:
         assert isinstance(server, Churned)
         churn = Churn(server, hls_every)
