@@ -25,8 +25,9 @@ time.sleep(600)
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + OBEDIENT
 SHORT = "import sys; sys.exit(3)"
 
-BEATING = """
+BEATING = f"""
 import asyncio, os, signal, sys
+sys.path.insert(0, {str(Path(supervisor.__file__).parents[1])!r})  # -S leaves out where it is installed
 from headwater.observe import heartbeat
 async def main():
     heartbeat.begin(asyncio.get_running_loop())
