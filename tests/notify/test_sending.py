@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from headwater.notify import client as calls
 from headwater.notify import queue, service
@@ -214,6 +217,36 @@ async def test_a_restart_sends_what_was_left_and_what_was_under_way_again(world:
     await deliver(world, again)
     await again.close()
     assert sorted(call.query["id"] for call in customer.called) == ["a", "a", "b"]
+
+
+@BOTH
+async def test_what_is_taken_while_the_queue_is_looked_at_is_not_sent_again(
+    world: World, customer: CallbackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await set_urls(world, customer.url("/s"))
+    await tell(world, "show")
+    sender, look, go_on = world.services.callbacks, AsyncSession.scalars, threading.Event()
+
+    def hold(handler: Handler) -> None:
+        go_on.wait(5)
+        handler.send_response(200)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    async def late(self: AsyncSession, *arguments: Any) -> Any:
+        found = await look(self, *arguments)
+        go_on.set()
+        await sender.settled()  # the rows are on their way, and meanwhile the server takes what was under way
+        return found
+
+    customer.behaves["/s"] = hold
+    assert await sender.send_due()
+    monkeypatch.setattr(AsyncSession, "scalars", late)
+    await sender.send_due()
+    monkeypatch.undo()
+    await sender.settled()
+    assert [row.state for row in await rows(world)] == ["sent"]
+    assert len(customer.at("/s")) == 1
 
 
 @BOTH

@@ -140,8 +140,9 @@ class CallbackService:
             .order_by(turns.c.turn, Callback.next_try_s)
             .limit(AT_ONCE * 2)  # those under way are among them
         )
+        busy = set(self._lanes)  # before the look: what is under way then may be taken, and noted so, before its rows are here
         async with self._database.read() as session:
-            rows = [row for row in await session.scalars(due) if row.lane not in self._lanes]
+            rows = [row for row in await session.scalars(due) if row.lane not in busy]
         begun = False
         for row in rows:
             if room <= 0:
