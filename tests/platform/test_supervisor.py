@@ -61,13 +61,13 @@ async def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 async def eventually(condition: Callable[[], object]) -> None:
     """Wait until a condition holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)
 
 
 async def told(file: Path, times: int) -> None:
-    await eventually(lambda: file.exists() and file.read_text().count("what it must know\n") == times)
+    await eventually(lambda: file.exists() and file.read_text().count("what it must know\n") >= times)
 
 
 async def timed(work: Awaitable[object]) -> float:
@@ -123,13 +123,13 @@ async def test_a_healthy_minute_forgives_what_was_before(start: Start, monkeypat
 async def test_a_worker_that_hangs_is_killed_and_started_anew_and_one_that_works_is_not(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "LOOK_S", 0.1)
+    monkeypatch.setattr(supervisor, "LOOK_S", 0.2)
     with capture_logs() as logs:
         worker = start(BEATING)
         await told(tmp_path / "told", 1)
         first = worker.pid
         assert first is not None
-        await asyncio.sleep(supervisor.HUNG_LOOKS * 0.1 + 1)  # it lives on longer than one that hangs
+        await asyncio.sleep(supervisor.HUNG_LOOKS * 0.2 + 1)  # it lives on longer than one that hangs
         assert worker.pid == first
         os.kill(first, signal.SIGSTOP)
         await told(tmp_path / "told", 2)

@@ -16,6 +16,8 @@ from support.players import HttpViewer
 from support.server import Server, running
 from support.wait import until
 
+pytestmark = pytest.mark.xdist_group("edge")
+
 NODE = "edge-node"
 SIZE = (320, 180)
 MADE = (214, 120)
@@ -96,8 +98,7 @@ def test_a_job_goes_on_when_its_input_returns_and_may_be_stopped_changed_and_del
         so_far = len(viewer.tags)
         viewer.wait_frames(so_far + 10)
         assert made_size(viewer) == MADE
-        [line] = server.run("jobs").splitlines()
-        assert line.split()[:2] == ["edge", "running"]
+        until(lambda: server.run("jobs").split()[:2] == ["edge", "running"], "the job is told to run")
         do(pair, "Stop", job)
         pair.wait_offline("out")
         do(pair, "Update", job, stream_input=pair.play_url("flv"), stream_output=pair.push_url("other"))
