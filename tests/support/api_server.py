@@ -40,7 +40,7 @@ class ApiServer:
         self._settings = msgspec.structs.replace(settings, data_dir=str(folder))
         self._limits_scale = limits_scale
         self._clock = clock
-        self._socket = socket.socket()
+        self._socket = socket.socket(proto=socket.IPPROTO_TCP)
         self._socket.bind(("127.0.0.1", 0))
         self._socket.listen()  # so that the first request waits for the server instead of being refused
         self.endpoint = f"127.0.0.1:{self._socket.getsockname()[1]}"
