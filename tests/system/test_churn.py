@@ -1,7 +1,4 @@
-"""Nothing stays of a stream, a viewer or a name once it is gone: a small part of what `make -C benchmarks churn` does.
-
-What stays is counted object by object, so a few hundred names show a single one that stays of each.
-"""
+"""Nothing stays of a stream, a viewer or a name once it is gone: a tenth of what `make -C benchmarks churn` does."""
 
 from __future__ import annotations
 
@@ -11,13 +8,13 @@ import sys
 from pathlib import Path
 
 HOME = Path(__file__).parents[2]
-TIMEOUT_S = 150
+TIMEOUT_S = 300
 
 
 def test_nothing_stays_of_names_that_came_and_went() -> None:
     # HLS keeps the last segments of a stream for 30 s on purpose: the whole run plays it too, and waits.
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.churn", "--names", "600", "--requests", "3000", "--hls-every", "0"],
+        [sys.executable, "-m", "benchmarks.churn", "--names", "2000", "--requests", "10000", "--hls-every", "0"],
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
