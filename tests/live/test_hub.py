@@ -28,6 +28,7 @@ class Push:
 
     remote = False
     product = False
+    source = None
 
     def __init__(self, hub: Hub, name: str = "one") -> None:
         self.id = name
@@ -37,8 +38,8 @@ class Push:
         self.stream: LiveStream
         self.clock = 0
 
-    def start(self, options: Session = OPTIONS, config: bytes = CONFIG, asked_at: float = 1000.0) -> Push:
-        self.stream = self.hub.publish(KEY, self, options, 15, asked_at)
+    def start(self, options: Session = OPTIONS, config: bytes = CONFIG, asked_at: float = 1000.0, key: StreamKey = KEY) -> Push:
+        self.stream = self.hub.publish(key, self, options, 15, asked_at)
         self.stream.write(SCRIPT, self.clock, METADATA)
         self.stream.write(VIDEO, self.clock, config)
         return self
@@ -58,6 +59,14 @@ class Push:
 
     def replaced(self, reason: str) -> None:
         self.cut(reason)
+
+
+class Job(Push):
+    """A job of the center that makes KEY's rendition."""
+
+    product = True
+    source = KEY
+    made = StreamKey("play.test", "live", "s_sd")
 
 
 class Player:
@@ -324,3 +333,41 @@ async def test_a_pulled_stream_is_not_ended_for_its_silence_nor_packed_as_hls(hu
     hub.sweep()
     assert relay.cut_for is None
     assert hub.hls(KEY) is None
+
+
+async def test_a_rendition_has_the_dates_of_its_source(
+    hub: Hub, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headwater.live.stream.time.time", lambda: clock.now + 1_795_434_000)
+    push, job = Push(hub).start().frames(1), Job(hub)
+    clock.now += 0.8  # the encoder's delay
+    job.start(key=Job.made).frames(25)
+    push.frames(24)
+    clock.now += 0.2
+    push.last_data_at = job.last_data_at = clock.now
+    hub.sweep()
+    assert job.stream.dates.at(480) == push.stream.dates.at(480) == 1_795_435_000_480
+
+
+async def test_a_product_that_is_delayed_on_purpose_has_dates_of_its_own(
+    hub: Hub, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headwater.live.stream.time.time", lambda: clock.now + 1_795_434_000)
+    push, job = Push(hub).start().frames(1), Job(hub)
+    clock.now += 60
+    job.start(key=Job.made).frames(25)
+    assert push.stream.dates.at(480) == 1_795_435_000_480
+    assert job.stream.dates.at(480) == 1_795_435_060_480
+
+
+async def test_a_rendition_that_falls_far_behind_gets_dates_of_its_own(
+    hub: Hub, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headwater.live.stream.time.time", lambda: clock.now + 1_795_434_000)
+    push = Push(hub).start().frames(1)
+    job = Job(hub).start(key=Job.made).frames(25)
+    clock.now += 20
+    push.last_data_at, job.last_data_at = clock.now - 20, clock.now
+    hub.sweep()
+    assert push.stream.dates.at(960) == 1_795_435_000_960
+    assert job.stream.dates.at(960) == 1_795_435_020_000

@@ -33,6 +33,7 @@ class Encoder:
 
     remote = False
     product = False
+    source = None
 
     def __init__(self, worker: Worker, key: StreamKey = KEY) -> None:
         self.id = "encoder"

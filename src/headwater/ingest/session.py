@@ -124,6 +124,12 @@ class PublishSession:
         """Whether this is a job of the center."""
         return bool(self.request.source)
 
+    @property
+    def source(self) -> StreamKey | None:
+        """The stream of which a job makes this one."""
+        request = self.request
+        return StreamKey(request.domain, request.app, request.source) if request.source else None
+
     def replaced(self, reason: str) -> None:
         """Another publisher is the master now: stand by if the domain lets several push one stream, else end."""
         if self.ended:

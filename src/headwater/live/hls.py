@@ -14,8 +14,8 @@ import hashlib
 import hmac
 import math
 import secrets
-import time
 from collections import deque
+from collections.abc import Callable
 
 import msgspec
 import structlog
@@ -56,15 +56,27 @@ class HlsOutput:
     part of it is the discontinuity sequence number, too: it has grown since any earlier packaging of this stream (but for once
     in 18 hours), so players notice the break.
     since: where in the ring to begin. marked: whether the first segment bears a discontinuity mark.
+    date: the unix time in ms of a time of the stream, None if it is not known.
     asked_at: loop time of the last request. unsupported: why this stream cannot be had as HLS, None if it can.
     """
 
-    def __init__(self, name: str, ring: Ring, delay_s: int, number: int, *, since: int = 0, marked: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        ring: Ring,
+        delay_s: int,
+        number: int,
+        *,
+        since: int = 0,
+        marked: bool = False,
+        date: Callable[[int], int | None] = lambda time_ms: None,
+    ) -> None:
         self.asked_at = asyncio.get_running_loop().time()
         self.unsupported: str | None = None
         self.next_number = number
         self._name = name
         self._ring = ring
+        self._date = date
         self._target_s, self._listed = hls.playlist_rule(delay_s)
         self._target_duration_s = self._target_s
         self._longest_ms = max(LONGEST_SEGMENT_S, 2 * self._target_s) * 1000
@@ -78,7 +90,7 @@ class HlsOutput:
         self._audio_config: codecs.AudioConfig | None = None
         self._parts: list[bytes] = []
         self._begun_ms: int | None = None
-        self._begun_at_s = 0.0
+        self._begun_date_ms: int | None = None
         self._last_ms = 0
         self._discontinuity = marked
         self._independent = True
@@ -202,8 +214,7 @@ class HlsOutput:
     def _begin(self, tag: Tag) -> None:
         self._begun_ms = tag.timestamp_ms
         self._last_ms = tag.timestamp_ms
-        newest = self._ring.slice(self._ring.next - 1)
-        self._begun_at_s = time.time() - (newest[-1].timestamp_ms - tag.timestamp_ms) / 1000
+        self._begun_date_ms = self._date(tag.timestamp_ms)
         self._parts = [self._muxer.start_segment()]
 
     def _finish(self, until_ms: int) -> None:
@@ -216,7 +227,7 @@ class HlsOutput:
             duration_ms=until_ms - self._begun_ms,
             uri=f"{self._name}-{number}-{word}.ts",
             discontinuity=self._discontinuity,
-            program_time_ms=round(self._begun_at_s * 1000),
+            program_time_ms=self._begun_date_ms,
         )
         self._segments.append(MediaSegment(info, word, b"".join(self._parts)))
         self._target_duration_s = max(self._target_duration_s, hls.rounded_s(info.duration_ms))

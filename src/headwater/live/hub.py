@@ -110,7 +110,7 @@ class Hub:
         if window is not None:
             window.cancel()
         stream.set_options(options, hls_delay_s, behind_s)
-        stream.attach(publisher)
+        stream.attach(publisher, self.streams.get(publisher.source) if publisher.source is not None else None)
         if stream.replica and stream.hls is not None:  # its owner packs it from now on
             self._keep_tail(stream.key, stream.hls)
             stream.release_hls()
@@ -224,6 +224,7 @@ class Hub:
             publisher = stream.publisher
             if publisher is not None and not publisher.remote and now - publisher.last_data_at >= self._silence_s:
                 publisher.cut(f"no data for {self._silence_s:g} s")
+            stream.note_date()
             for output in tuple(stream.outputs.values()):
                 for viewer in output.stalled(now - self._stalled_s):
                     viewer.owner.abort_viewer(f"took no data for {self._stalled_s:g} s")

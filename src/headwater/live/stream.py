@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import NamedTuple, Protocol
 
 import structlog
 
+from headwater.live.dates import Dates
 from headwater.live.hls import HlsOutput
 from headwater.live.output import Output, Traffic
 from headwater.live.packings import PACKINGS, RELAY
 from headwater.live.ring import Ring
 from headwater.live.viewer import Viewer
 from headwater.media import codecs, flv
-from headwater.media.tag import AUDIO, VIDEO, Flags, Tag
+from headwater.media.tag import AUDIO, SCRIPT, VIDEO, Flags, Tag
 from headwater.media.timeline import Timeline
 
 FLUSH_S = {"realtime": 0.0, "low": 0.1, "standard": 0.35}
@@ -21,6 +23,9 @@ FLUSH_S = {"realtime": 0.0, "low": 0.1, "standard": 0.35}
 
 RELAY_LAG_MS = 10_000
 """A worker that falls further behind than this jumps to a key frame, as any slow viewer does; it is stuck for seconds then."""
+
+IN_STEP_MS = 10_000
+"""A product that comes later than this after its source is a delayed one, or not in step any more: it has dates of its own."""
 
 log = structlog.get_logger()
 
@@ -57,7 +62,8 @@ class Publisher(Protocol):
     """The session that feeds a stream. last_data_at: loop time of the last bytes from the encoder.
 
     remote: the publisher itself is connected to another worker, and this one pulls its stream from there.
-    product: it is a job of the center, which makes this stream of another one; a publisher from outside may take its place.
+    product: it is a job of the center, which makes this stream of another one, `source`; a publisher from outside may take its
+    place.
     """
 
     id: str
@@ -67,6 +73,8 @@ class Publisher(Protocol):
     def remote(self) -> bool: ...
     @property
     def product(self) -> bool: ...
+    @property
+    def source(self) -> StreamKey | None: ...
 
     def cut(self, reason: str) -> None:
         """End the session from our side."""
@@ -80,7 +88,7 @@ class LiveStream:
 
     publisher: None while we wait for it to come back. replica: the last one was `remote`, so the stream is another worker's.
     packed_before: HLS players may know the stream from another packaging, so the next one begins with a discontinuity mark.
-    headers: metadata and codec configuration in force now.
+    headers: metadata and codec configuration in force now. dates: of the stream's times; a rendition has those of its source.
     tracks: which of `flv.HAS_AUDIO` and `flv.HAS_VIDEO` the publisher has sent.
     """
 
@@ -117,12 +125,18 @@ class LiveStream:
         self._wait_for_key = False
         self._flush_handle: asyncio.Handle | None = None
         self._relay_handle: asyncio.Handle | None = None
+        self.dates = Dates()
+        self._dated = False
+        self._source: LiveStream | None = None
         self._own_since = 0  # what the ring holds from before was packed as HLS by another worker
 
     # The publisher's side
 
-    def attach(self, publisher: Publisher) -> None:
-        """A publisher begins, or takes over. Its first video frame must be a key frame; its clock continues the stream's."""
+    def attach(self, publisher: Publisher, source: LiveStream | None = None) -> None:
+        """A publisher begins, or takes over. Its first video frame must be a key frame; its clock continues the stream's.
+
+        source: what a product is made of, if that is here.
+        """
         first = self.publisher is None and self.ring.next == 0
         self.publisher = publisher
         if self.replica:
@@ -133,6 +147,8 @@ class LiveStream:
         self._wait_for_key = True
         self.tracks = 0
         self.meter = Meter()
+        self._source = source
+        self._dated = False
         if not first and self.hls is not None:
             self.hls.discontinuity()
 
@@ -159,10 +175,35 @@ class LiveStream:
         elif kind == AUDIO:
             self.meter.audio_bytes += len(payload)
         self.ring.append(tag, self.headers)
+        if not self._dated and kind != SCRIPT and not flags & Flags.CONFIG:
+            self._begin_dates(tag.timestamp_ms)
         if self._flush_handle is None and (self.outputs or self.hls is not None):
             self._schedule()
         if self.relays is not None and self._relay_handle is None:
             self._relay_handle = self._loop.call_soon(self._flush_relays)
+
+    def note_date(self) -> None:
+        """Compare the newest tag's date with its arrival. To be called about once a second."""
+        publisher = self.publisher
+        if publisher is None or not self._dated:
+            return
+        newest_ms = self.ring.slice(self.ring.next - 1)[0].timestamp_ms
+        arrived_ms = round((time.time() - (self._loop.time() - publisher.last_data_at)) * 1000)
+        if self._source is None:
+            self.dates.note(newest_ms, arrived_ms)
+        elif not _in_step(self.dates, newest_ms, arrived_ms):
+            self._source, self.dates = None, Dates()
+            self.dates.begin(newest_ms, arrived_ms)
+
+    def _begin_dates(self, time_ms: int) -> None:
+        self._dated = True
+        now_ms = round(time.time() * 1000)
+        if self._source is not None and _in_step(self._source.dates, time_ms, now_ms):
+            self.dates = self._source.dates
+        else:
+            if self._source is not None:
+                self._source, self.dates = None, Dates()
+            self.dates.begin(time_ms, now_ms)
 
     def _remember(self, tag: Tag) -> bool:
         """Keep the newest configuration for newcomers; False if it says nothing new, so that nobody need be told."""
@@ -234,7 +275,13 @@ class LiveStream:
             span_ms = own[-1].timestamp_ms - own[0].timestamp_ms if own else 0
             number = max(int(now_s - span_ms / 1000), self.next_hls_number)
             self.hls = HlsOutput(
-                self.key.stream, self.ring, self.hls_delay_s, number, since=self._own_since, marked=self.packed_before
+                self.key.stream,
+                self.ring,
+                self.hls_delay_s,
+                number,
+                since=self._own_since,
+                marked=self.packed_before,
+                date=lambda time_ms: self.dates.at(time_ms),
             )
             self.packed_before = True
             self.hls.flush(self.headers)
@@ -315,6 +362,11 @@ class LiveStream:
             skipped_ms=skipped_ms,
             skipped_bytes=skipped_bytes,
         )
+
+
+def _in_step(dates: Dates, time_ms: int, now_ms: int) -> bool:
+    date_ms = dates.at(time_ms)
+    return date_ms is not None and abs(now_ms - date_ms) <= IN_STEP_MS
 
 
 class Meter:
