@@ -74,6 +74,7 @@ class Camera:
 
     remote = False
     product = False
+    made_of = None
 
     def __init__(self, world: World, session: str) -> None:
         self.id = session

@@ -54,7 +54,7 @@ TAGS = flv.Reader().feed(flv_clip(video="h264", audio=None, seconds=4, gop=25, b
 class Publisher:
     """Whoever pushes the stream."""
 
-    id, last_data_at, remote, product = "encoder", 0.0, False, False
+    id, last_data_at, remote, product, made_of = "encoder", 0.0, False, False, None
 
     def cut(self, reason: str) -> None: ...
 

@@ -28,7 +28,7 @@ class Push:
 
     remote = False
     product = False
-    source = None
+    made_of: StreamKey | None = None
 
     def __init__(self, hub: Hub, name: str = "one") -> None:
         self.id = name
@@ -65,7 +65,7 @@ class Job(Push):
     """A job of the center that makes KEY's rendition."""
 
     product = True
-    source = KEY
+    made_of = KEY
     made = StreamKey("play.test", "live", "s_sd")
 
 

@@ -33,7 +33,7 @@ class Encoder:
 
     remote = False
     product = False
-    source = None
+    made_of = None
 
     def __init__(self, worker: Worker, key: StreamKey = KEY) -> None:
         self.id = "encoder"

@@ -84,7 +84,7 @@ def watch_output(pair: Pair, stream: str = "out") -> None:
         assert made_size(viewer) == MADE
 
 
-def test_a_job_goes_on_when_its_input_returns_and_may_be_stopped_changed_and_deleted(server: Server, pair: Pair) -> None:
+def test_a_job_outlives_its_input_may_be_stopped_changed_and_deleted_and_logs_no_secret(server: Server, pair: Pair) -> None:
     job = new_job(pair)
     do(pair, "Start", job)
     server.wait_log("input is not read")  # nobody publishes yet
@@ -108,9 +108,6 @@ def test_a_job_goes_on_when_its_input_returns_and_may_be_stopped_changed_and_del
         pair.wait_offline("other")
     with pytest.raises(Refused, match="JobNotFound"):
         do(pair, "Get", job)
-
-
-def test_no_secret_of_a_url_stands_in_the_log(server: Server) -> None:
     lines = [line for line in server.said().splitlines() if "edge-" in line or "put is " in line]
     assert any("live/..." in line for line in lines)
     assert "auth_key" not in "".join(lines)

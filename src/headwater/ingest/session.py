@@ -125,7 +125,7 @@ class PublishSession:
         return bool(self.request.source)
 
     @property
-    def source(self) -> StreamKey | None:
+    def made_of(self) -> StreamKey | None:
         """The stream of which a job makes this one."""
         request = self.request
         return StreamKey(request.domain, request.app, request.source) if request.source else None

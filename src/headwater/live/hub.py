@@ -110,7 +110,7 @@ class Hub:
         if window is not None:
             window.cancel()
         stream.set_options(options, hls_delay_s, behind_s)
-        stream.attach(publisher, self.streams.get(publisher.source) if publisher.source is not None else None)
+        stream.attach(publisher, self.streams.get(publisher.made_of) if publisher.made_of is not None else None)
         if stream.replica and stream.hls is not None:  # its owner packs it from now on
             self._keep_tail(stream.key, stream.hls)
             stream.release_hls()

@@ -62,7 +62,7 @@ class Publisher(Protocol):
     """The session that feeds a stream. last_data_at: loop time of the last bytes from the encoder.
 
     remote: the publisher itself is connected to another worker, and this one pulls its stream from there.
-    product: it is a job of the center, which makes this stream of another one, `source`; a publisher from outside may take its
+    product: it is a job of the center, which makes this stream of another one, `made_of`; a publisher from outside may take its
     place.
     """
 
@@ -74,7 +74,7 @@ class Publisher(Protocol):
     @property
     def product(self) -> bool: ...
     @property
-    def source(self) -> StreamKey | None: ...
+    def made_of(self) -> StreamKey | None: ...
 
     def cut(self, reason: str) -> None:
         """End the session from our side."""

@@ -59,7 +59,7 @@ class Pull(asyncio.Protocol):
 
     remote = True
     product = False
-    source = None
+    made_of = None
 
     def __init__(self, relay: Relay, key: StreamKey, source: int, loop: asyncio.AbstractEventLoop) -> None:
         self.id = session_id()
