@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from urllib.parse import urljoin
 
 _ATTRIBUTES = re.compile(r'([A-Z0-9-]+)=("[^"\r\n]*"|[^",\s]+)(?:,|$)')
@@ -29,12 +30,13 @@ KNOWN = {
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment. `url` is absolute; `discontinuity` says that the mark stands before it."""
+    """One segment. `url` is absolute; `discontinuity` says that the mark stands before it; `date`: of its first frame."""
 
     sequence: int
     url: str
     duration_s: float
     discontinuity: bool
+    date: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def parse(text: str, url: str) -> Playlist:
     once: dict[str, str] = {}
     segments: list[Segment] = []
     duration: float | None = None
+    date: datetime | None = None
     discontinuity = ended = False
     for line in lines[1:]:
         assert line == line.strip(), f"4.1: white space around {line!r}"
@@ -66,10 +69,9 @@ def parse(text: str, url: str) -> Playlist:
             continue
         if not line.startswith("#"):
             assert duration is not None, "4.3.2.1: a segment without EXTINF"
-            segments.append(
-                Segment(int(once.get("EXT-X-MEDIA-SEQUENCE", "0")) + len(segments), urljoin(url, line), duration, discontinuity)
-            )
-            duration, discontinuity = None, False
+            sequence = int(once.get("EXT-X-MEDIA-SEQUENCE", "0")) + len(segments)
+            segments.append(Segment(sequence, urljoin(url, line), duration, discontinuity, date))
+            duration, discontinuity, date = None, False, None
             continue
         name, _, value = line[1:].partition(":")
         assert name in KNOWN, f"unknown tag {name}"
@@ -87,6 +89,7 @@ def parse(text: str, url: str) -> Playlist:
             ended = True
         elif name == "EXT-X-PROGRAM-DATE-TIME":
             assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)", value), f"4.3.2.6: {value}"
+            date = datetime.fromisoformat(value)
         else:
             assert name not in once, f"4.3.3: {name} stands twice"
             assert not segments or name == "EXT-X-START", f"4.3.3: {name} stands after a segment"

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -17,12 +18,15 @@ import pytest
 
 from headwater.access.plan import Audio, Group, Plan, Rendition, Video, encode, plan_key
 from headwater.cluster.client import RemoteCluster
+from headwater.media.mpegts import VIDEO_PID
 from support.api import Api, Pair, make_pair
 from support.encoders import ffmpeg_push
 from support.flv import check_times
+from support.m3u8 import Segment
 from support.metrics import total
 from support.players import Hls, HttpViewer, RtmpViewer, decode_segment
 from support.server import Server, running
+from support.ts import read_ts
 from support.wait import until
 
 pytestmark = pytest.mark.xdist_group("renditions")
@@ -86,10 +90,14 @@ def test_renditions_are_played_in_every_protocol_and_chosen_by_a_master_playlist
         children = [urljoin(str(answer.url), line) for line in answer.text.splitlines() if not line.startswith("#")]
         assert len(children) == 3
         assert "RESOLUTION=106x60" in answer.text
+        zeros = []
         for child in children:
             with Hls(child) as hls:
-                playlist = hls.wait(lambda playlist: playlist.segments, "a segment")
-                decode_segment(hls.fetch(playlist.segments[0]))
+                segment = hls.wait(lambda playlist: playlist.segments, "a segment").segments[0]
+                data = hls.fetch(segment)
+                decode_segment(data)
+                zeros.append(_date_of_zero(segment, data))
+        assert max(zeros) - min(zeros) < timedelta(milliseconds=2), "RFC 8216, 6.2.4: one date for one timestamp"
 
 
 def test_viewers_notice_nothing_of_the_death_of_a_job_or_of_the_center() -> None:
@@ -110,3 +118,9 @@ def test_viewers_notice_nothing_of_the_death_of_a_job_or_of_the_center() -> None
             assert not rendition.ended.is_set()
         assert len(server.events("publish started", stream=f"{pair.streaming}/live/cam")) == 1
         server.kill()  # its log holds deaths, which an end in order does not forgive
+
+
+def _date_of_zero(segment: Segment, data: bytes) -> datetime:
+    """The date that a segment says for timestamp 0."""
+    assert segment.date is not None
+    return segment.date - timedelta(seconds=read_ts(data).of(VIDEO_PID)[0].dts / 90_000)
