@@ -6,8 +6,8 @@ BIN := .venv/bin
 ARGS ?=
 # Arguments for pytest, for instance TESTS=tests/media.
 TESTS ?=
-# Test processes side by side.
-JOBS ?= 2
+# Test processes side by side: one more than there are cores, because they wait for a third of their time.
+JOBS ?= $(shell expr $$(nproc) + 1)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fmt programs pytest constraints clean

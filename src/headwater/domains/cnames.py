@@ -36,8 +36,8 @@ ROUND_PAUSE_S = 0.02
 """Between two look-ups of a round, on average: some 50 a second go to the resolvers, never in step with anything."""
 AT_ONCE = 16
 """Look-ups that run side by side."""
-FRESH_S = 10.0
-"""Who asks again within this time gets the same answer: pages ask every few seconds."""
+FRESH_S = 4.0
+"""Who asks again within this time gets the same answer: a page asks every 5 s, and gets a new one each time."""
 NAMES_AT_ONCE = 200
 """Domains of a round that are read from the database, and written to it, at once."""
 
