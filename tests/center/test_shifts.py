@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 from starlette.applications import Starlette
 
 from headwater.access import presence
@@ -23,6 +23,7 @@ from headwater.access.plan import Plan, Rendition, Shift
 from headwater.access.presence import StreamPresence
 from headwater.access.shift import Question, SliceAsked, Span, parse
 from headwater.center.department import Center
+from headwater.center.shift.index import BLOCK_MS, HOLDS_S, Memory
 from headwater.center.shift.job import found, prepare, slice_name, write
 from headwater.center.shift.playlist import ranges
 from headwater.center.shift.slicer import Cut
@@ -68,7 +69,8 @@ class World:
             uploads=self.uploads,
             plan=lambda domain: self.plans.get(domain) or Plan(domain, "", ""),
         )
-        self.shifts = Shifts(cast(Center, center), self.clock)
+        self.steady = Clock(0)
+        self.shifts = Shifts(cast(Center, center), self.clock, self.steady)
         transport = httpx.ASGITransport(Starlette(routes=self.shifts.routes))
         self.client = httpx.AsyncClient(transport=transport, base_url="http://center")
         self.made = 0
@@ -91,6 +93,7 @@ class World:
             digest = write(path, data)
             made = SliceMade(spec, str(path), cut.start_ms, duration_ms, cut.broken, len(data), digest)
             await self.shifts.told("job", msgspec.Raw(msgspec.json.encode(made)))
+        self.steady.now_s += HOLDS_S
 
     async def text(self, query: str, *, name: str = "cam", domain: str = PLAY) -> str:
         """The playlist that a URL's query gets. Raises Refused."""
@@ -238,6 +241,63 @@ async def test_a_pause_is_played_as_a_pause_and_marked_and_the_end_of_all_is_an_
     assert (starts(seen[-1]), seen[-1].discontinuity_sequence, seen[-1].ended) == ([5, 6, 7, 8], 1, False)
     await world.live(on=False)
     assert (await world.playlist(query)).ended
+
+
+async def test_a_window_is_right_wherever_blocks_of_memory_begin_and_end(world: World) -> None:
+    first_ms = START_MS // BLOCK_MS * BLOCK_MS - 22_000  # a window that ends in the next block lists slices of this one
+    begins_ms = [first_ms, first_ms + BLOCK_MS, first_ms + 4 * BLOCK_MS]  # the last after a pause that has empty blocks
+    for begin_ms in begins_ms:
+        await world.slices(9, at_ms=begin_ms)
+    await world.live(on=True)
+    ends_ms = [begin_ms + number * SLICE_MS for begin_ms in begins_ms for number in range(1, 10)]
+    now_ms = ends_ms[-1] + 3600_000
+    world.clock.now_s = now_ms / 1000
+    statements: list[str] = []
+    event.listen(world.database._engine.sync_engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+    for place_ms in [at_ms + off_ms for at_ms in ends_ms for off_ms in (-15_001, -15_000, 60_000, BLOCK_MS, 2 * BLOCK_MS)]:
+        for end_ms in (None, begins_ms[1] + 1, begins_ms[2]):
+            complete = [
+                number
+                for number, ended_ms in enumerate(ends_ms, 1)
+                if ended_ms <= place_ms + 15_000 and (end_ms is None or ended_ms - SLICE_MS < end_ms)
+            ]
+            query = f"lhs_offset_unix_ms_0={now_ms - place_ms}" + (f"&lhs_end_unix_ms_0={end_ms}" if end_ms else "")
+            if complete:
+                assert starts(await world.playlist(query)) == complete[-4:]
+            else:
+                with pytest.raises(Refused):
+                    await world.text(query)
+    for at_ms in range(begins_ms[0], ends_ms[-1], 7001):
+        expected_ms = next(ended_ms - SLICE_MS for ended_ms in ends_ms if ended_ms > at_ms)
+        query = await anchored(world, f"lhs_start_unix_ms_0={at_ms}")
+        assert query == f"lhs_offset_unix_ms_0={now_ms - max(expected_ms, at_ms)}"
+    slices = [statement for statement in statements if "media_slices" in statement]
+    assert 0 < len(slices) <= 10, "each block is read once, whoever asks"
+
+
+async def test_memory_forgets_what_was_not_asked_for_longest_and_looks_once_for_all_who_ask_at_once() -> None:
+    looked: list[int] = []
+    clock = Clock(0)
+
+    async def find(key: int) -> int:
+        looked.append(key)
+        await asyncio.sleep(0)
+        if key < 0:
+            raise LookupError
+        return key
+
+    memory: Memory[int, int] = Memory(find, clock, lasts_s=lambda _: 5, size=lambda found: found, size_max=10)
+    assert await asyncio.gather(*(memory.get(4) for _ in range(9))) == [4] * 9
+    assert [await memory.get(key) for key in (5, 4, 3, 4, 3)] == [5, 4, 3, 4, 3]
+    assert (looked, memory.size) == ([4, 5, 3], 7), "5 was not asked for longest"
+    clock.now_s = 5
+    assert [await memory.get(key) for key in (3, 4, 20)] == [3, 4, 20]
+    assert (looked, memory.size) == ([4, 5, 3, 3, 4, 20], 20), "what is larger than all is kept alone"
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            await memory.get(-1)
+    assert looked[-2:] == [-1, -1], "a failure is not remembered"
+    await memory.close()
 
 
 async def test_with_an_end_it_is_live_until_then(world: World) -> None:

@@ -18,12 +18,12 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import msgspec
 import structlog
-from sqlalchemy import Select, delete, exists, select, tuple_
+from sqlalchemy import Select, delete, exists, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 from starlette.responses import Response
@@ -35,8 +35,9 @@ from headwater.access.presence import StreamPresence
 from headwater.access.shift import Question, SliceAsked, Span, anchored
 from headwater.center.department import Center, Wanted
 from headwater.center.manager import renditions_of
+from headwater.center.shift import index, playlist
 from headwater.center.shift import job as files
-from headwater.center.shift import playlist
+from headwater.center.shift.index import Block, Memory
 from headwater.center.shift.playlist import KeptSlice
 from headwater.center.shift.spec import ShiftSpec, SliceMade
 from headwater.store.models import Domain, MediaSlice, ShiftStream, Upload
@@ -60,10 +61,16 @@ PURGED_AT_ONCE = 200
 SPREAD_MS = 60_000
 """Slices that begin so long before a range may still reach into it; a slice of 30 s with key frames as far apart is one."""
 
+NAMES_MAX = 10_000
+"""Names that viewers asked for are remembered for a second, so many at most."""
+
 CANDIDATES_MAX = 16
 """Underscores at which a name is tried as a rendition's: `<stream>_<template>`."""
 
 _PLAYABLE = ("local", "stored")
+
+Identity = tuple[str, str, str, str]
+"""What slices belong to: domain, app, stream, template."""
 
 T = TypeVar("T")
 
@@ -75,14 +82,16 @@ class Refused(Exception):
 
 
 class Shifts:
-    """The department. now_s: unix seconds."""
+    """The department. now_s: unix seconds; clock: seconds that never jump."""
 
     kind = "shift"
     module = "headwater.center.shift"
     jobs_per_process = 16
     follows_plan = False
 
-    def __init__(self, center: Center, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, center: Center, now_s: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.routes: Sequence[BaseRoute] = (
             Route("/shift/playlist", self._playlist),
             Route("/shift/timeline", self._timeline),
@@ -91,6 +100,16 @@ class Shifts:
         self._center = center
         self._now_s = now_s
         self._settings = center.settings.shift
+        self._streams: Memory[tuple[str, str, str], ShiftStream | None] = Memory(
+            self._find, clock, lasts_s=lambda _: index.FRESH_S, size=lambda _: 1, size_max=NAMES_MAX
+        )
+        self._blocks: Memory[tuple[Identity, int], Block] = Memory(
+            self._block,
+            clock,
+            lasts_s=lambda block: index.FRESH_S if block.next_ms is None else index.HOLDS_S,
+            size=lambda block: index.BLOCK_SLICES + len(block.slices),
+            size_max=index.SLICES_MAX,
+        )
         self._purging: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
         center.uploads.register(OWNER, _stored)
@@ -137,6 +156,8 @@ class Shifts:
         self._closing.set()
         if self._purging is not None:
             await self._purging
+        await self._streams.close()
+        await self._blocks.close()
 
     async def _adopt(self, made: list[SliceMade]) -> None:
         async with self._center.database.write() as session:
@@ -208,38 +229,35 @@ class Shifts:
 
     async def playlist(self, question: Question) -> bytes:
         """The playlist for a viewer. Raises Refused."""
-        async with self._center.database.read() as session:
-            stream = await self._allowed(session, question.domain, question.main, question.app, question.name)
-            asked, now_ms = question.asked, self._now_ms()
-            if asked.vod:
-                assert asked.start_ms is not None
-                assert asked.end_ms is not None
-                slices = await _between(session, stream, asked.start_ms, asked.end_ms)
-                if not slices:
-                    raise Refused("nothing is kept of this time")
-                longest_ms = max(kept.duration_ms for kept in slices)
-                return playlist.media(slices, question.name, question.tail, longest_ms=longest_ms, ended=True, vod=True)
-            if asked.start_ms is not None:
-                first = await _first(session, stream, asked.start_ms, asked.end_ms)
-                if first is None:
-                    raise Refused("nothing is kept from this time on")
-                offset_ms = max(now_ms - max(asked.start_ms, first.start_ms), 0)
-                uri = f"{question.name}.m3u8?{anchored(question.query, offset_ms)}"
-                return playlist.entry([first], uri)
-            assert asked.offset_ms is not None
-            return await self._window(session, stream, question, now_ms - asked.offset_ms)
+        stream = await self._allowed(question.domain, question.main, question.app, question.name)
+        asked, now_ms = question.asked, self._now_ms()
+        if asked.vod:
+            assert asked.start_ms is not None
+            assert asked.end_ms is not None
+            slices = await self._between(stream, asked.start_ms, asked.end_ms)
+            if not slices:
+                raise Refused("nothing is kept of this time")
+            longest_ms = max(kept.duration_ms for kept in slices)
+            return playlist.media(slices, question.name, question.tail, longest_ms=longest_ms, ended=True, vod=True)
+        if asked.start_ms is not None:
+            first = await self._first(stream, asked.start_ms)
+            if first is None or (asked.end_ms is not None and first.start_ms >= asked.end_ms):
+                raise Refused("nothing is kept from this time on")
+            offset_ms = max(now_ms - max(asked.start_ms, first.start_ms), 0)
+            uri = f"{question.name}.m3u8?{anchored(question.query, offset_ms)}"
+            return playlist.entry([first], uri)
+        assert asked.offset_ms is not None
+        return await self._window(stream, question, now_ms - asked.offset_ms)
 
-    async def _window(self, session: AsyncSession, stream: ShiftStream, question: Question, place_ms: int) -> bytes:
+    async def _window(self, stream: ShiftStream, question: Question, place_ms: int) -> bytes:
         end_ms, longest_ms = question.asked.end_ms, stream.longest_ms
         until_ms = playlist.window_end_ms(place_ms, longest_ms)
-        wanted = _of(stream) if end_ms is None else _of(stream).where(MediaSlice.start_ms < end_ms)
-        complete = wanted.where(MediaSlice.start_ms <= until_ms, MediaSlice.start_ms + MediaSlice.duration_ms <= until_ms)
-        rows = await session.scalars(complete.order_by(MediaSlice.start_ms.desc()).limit(playlist.LISTED))
-        listed = [_kept(row) for row in reversed(rows.all())]
+        newest_ms = until_ms if end_ms is None else min(until_ms, end_ms)
+        block = await self._blocks.get((_identity(stream), index.block_of(newest_ms)))
+        listed, more = block.listed(until_ms, end_ms)
         if not listed:
             raise Refused("nothing is kept of this time")
-        later = wanted.where(MediaSlice.start_ms > listed[-1].start_ms).with_only_columns(MediaSlice.id).limit(1)
-        if await session.scalar(later) is not None:
+        if more:
             ended = False
         elif end_ms is not None and min(until_ms, self._now_ms() - longest_ms) >= end_ms:
             ended = True
@@ -247,15 +265,47 @@ class Shifts:
             ended = until_ms > listed[-1].end_ms + longest_ms and not await self._is_live(stream)
         return playlist.media(listed, question.name, question.tail, longest_ms=longest_ms, ended=ended, vod=False)
 
+    async def _first(self, stream: ShiftStream, time_ms: int) -> KeptSlice | None:
+        """The first slice that reaches beyond a time."""
+        identity = _identity(stream)
+        block = await self._blocks.get((identity, index.block_of(time_ms)))
+        if (found := block.first(time_ms)) is None and block.next_ms is not None:
+            block = await self._blocks.get((identity, index.block_of(block.next_ms)))
+            found = block.first(time_ms)
+        return found
+
+    async def _between(self, stream: ShiftStream, start_ms: int, end_ms: int) -> list[KeptSlice]:
+        """The slices that have something of a range."""
+        slices = _of(_identity(stream)).with_only_columns(*_COLUMNS)
+        rows = slices.where(MediaSlice.start_ms > start_ms - SPREAD_MS, MediaSlice.start_ms < end_ms)
+        async with self._center.database.read() as session:
+            found = [_kept(row) for row in await session.execute(rows.order_by(MediaSlice.start_ms))]
+        return [kept for kept in found if kept.end_ms > start_ms]
+
+    async def _block(self, key: tuple[Identity, int]) -> Block:
+        """What is kept of a stream in a block's span, from the database."""
+        identity, number = key
+        begin_ms, end_ms = number * index.BLOCK_MS, (number + 1) * index.BLOCK_MS
+        start = MediaSlice.start_ms
+        starts = _of(identity).with_only_columns(start)
+        oldest = starts.where(start < begin_ms).order_by(start.desc()).offset(index.CONTEXT - 1).limit(1).scalar_subquery()
+        after = starts.where(start >= end_ms).order_by(start).limit(1).scalar_subquery()
+        range_ = start.between(func.coalesce(oldest, 0), func.coalesce(after, end_ms))
+        async with self._center.database.read() as session:
+            rows = await session.execute(_of(identity).with_only_columns(*_COLUMNS).where(range_).order_by(start))
+            found = [_kept(row) for row in rows]
+        next_ms = found.pop().start_ms if found and found[-1].start_ms >= end_ms else None
+        return Block(found, next_ms)
+
     async def _timeline(self, request: Request) -> Response:
         span = _question(request, Span)
+        try:
+            stream = await self._allowed(span.domain, span.main, span.app, span.name)
+        except Refused as refused:
+            return Response(str(refused), 404)
         async with self._center.database.read() as session:
-            try:
-                stream = await self._allowed(session, span.domain, span.main, span.app, span.name)
-            except Refused as refused:
-                return Response(str(refused), 404)
             rows = await session.execute(
-                _of(stream)
+                _of(_identity(stream))
                 .with_only_columns(MediaSlice.start_ms, MediaSlice.duration_ms)
                 .where(MediaSlice.start_ms > span.start_ms - SPREAD_MS, MediaSlice.start_ms < span.end_ms)
                 .order_by(MediaSlice.start_ms)
@@ -268,7 +318,7 @@ class Shifts:
         async with self._center.database.read() as session:
             row = await session.get(MediaSlice, asked.id)
         good = row is not None and (row.kind, row.domain, row.app) == (OWNER, asked.main, asked.app)
-        if row is None or not good or not secrets.compare_digest(_word(row), asked.word):
+        if row is None or not good or not secrets.compare_digest(_word(row.key), asked.word):
             return Response("no such slice, or no longer", 404)
         if row.state == "local":
             with contextlib.suppress(OSError):  # stored and removed at this very moment
@@ -280,15 +330,29 @@ class Shifts:
             return Response("the slice cannot be read", 404)
         return Response(data, media_type="video/mp2t")
 
-    async def _allowed(self, session: AsyncSession, domain: str, main: str, app: str, name: str) -> ShiftStream:
+    async def _allowed(self, domain: str, main: str, app: str, name: str) -> ShiftStream:
         """The stream that is meant, if time shift is on for it at the domain at which it is played. Raises Refused."""
-        stream = await _find(session, main, app, name)
+        stream = await self._streams.get((main, app, name))
         if stream is None:
             raise Refused("nothing is kept of this stream")
         rule = _rule(self._center.plan(domain), app, stream.stream)
         if rule is None or (stream.template and not rule.renditions):
             raise Refused("time shift is not on for this stream at this domain")
         return stream
+
+    async def _find(self, key: tuple[str, str, str]) -> ShiftStream | None:
+        """The stream of a name, or else the rendition whose name it is. key: main streaming domain, app, name."""
+        domain, app, name = key
+        cuts = [at for at, letter in enumerate(name) if letter == "_"][:CANDIDATES_MAX]
+        candidates = [(name, ""), *((name[:at], name[at + 1 :]) for at in cuts)]
+        query = select(ShiftStream).where(
+            ShiftStream.domain == domain,
+            ShiftStream.app == app,
+            tuple_(ShiftStream.stream, ShiftStream.template).in_(candidates),
+        )
+        async with self._center.database.read() as session:
+            found = {(row.stream, row.template): row for row in await session.scalars(query)}
+        return next((found[candidate] for candidate in candidates if candidate in found), None)
 
     async def _is_live(self, stream: ShiftStream) -> bool:
         name = _name(stream.stream, stream.template)
@@ -341,7 +405,7 @@ class Shifts:
 
     async def _oldest(self, stream: ShiftStream, before_ms: int) -> list[MediaSlice]:
         async with self._center.database.read() as session:
-            old = _of(stream, playable=False).where(MediaSlice.start_ms < before_ms)
+            old = _of(_identity(stream), playable=False).where(MediaSlice.start_ms < before_ms)
             return list(await session.scalars(old.order_by(MediaSlice.start_ms).limit(PURGED_AT_ONCE)))
 
     async def _forget(self, stream: ShiftStream) -> None:
@@ -386,58 +450,43 @@ def _key(spec: ShiftSpec, start_ms: int) -> str:
     return f"{spec.domain}/{spec.app}/{spec.name}/{day}/{start_ms}-{secrets.token_hex(8)}.ts"
 
 
-def _word(row: MediaSlice) -> str:
-    return row.key.removesuffix(".ts").rpartition("-")[2]
+def _word(key: str) -> str:
+    return key.removesuffix(".ts").rpartition("-")[2]
 
 
-def _of(stream: ShiftStream, *, playable: bool = True) -> Select[MediaSlice]:
+def _identity(stream: ShiftStream) -> Identity:
+    return stream.domain, stream.app, stream.stream, stream.template
+
+
+def _of(identity: Identity, *, playable: bool = True) -> Select[MediaSlice]:
     """The slices of a stream."""
+    domain, app, stream, template = identity
     query = select(MediaSlice).where(
         MediaSlice.kind == OWNER,
-        MediaSlice.domain == stream.domain,
-        MediaSlice.app == stream.app,
-        MediaSlice.stream == stream.stream,
-        MediaSlice.template == stream.template,
+        MediaSlice.domain == domain,
+        MediaSlice.app == app,
+        MediaSlice.stream == stream,
+        MediaSlice.template == template,
     )
     return query.where(MediaSlice.state.in_(_PLAYABLE)) if playable else query
 
 
-def _kept(row: MediaSlice) -> KeptSlice:
-    name = f"t{row.id}-{_word(row)}"
-    return KeptSlice(row.number, row.file_number, row.discontinuity, row.start_ms, row.duration_ms, row.bytes, name)
+_COLUMNS = (
+    MediaSlice.number,
+    MediaSlice.file_number,
+    MediaSlice.discontinuity,
+    MediaSlice.start_ms,
+    MediaSlice.duration_ms,
+    MediaSlice.bytes,
+    MediaSlice.id,
+    MediaSlice.key,
+)
+"""What is read of a slice for playlists: whole rows as objects would take ten times as long."""
 
 
-async def _between(session: AsyncSession, stream: ShiftStream, start_ms: int, end_ms: int) -> list[KeptSlice]:
-    """The slices that have something of a range."""
-    rows = _of(stream).where(MediaSlice.start_ms > start_ms - SPREAD_MS, MediaSlice.start_ms < end_ms)
-    found = [_kept(row) for row in await session.scalars(rows.order_by(MediaSlice.start_ms))]
-    return [kept for kept in found if kept.end_ms > start_ms]
-
-
-async def _first(session: AsyncSession, stream: ShiftStream, start_ms: int, end_ms: int | None) -> KeptSlice | None:
-    """The first slice that reaches beyond a time."""
-    rows = _of(stream).where(
-        MediaSlice.start_ms > start_ms - SPREAD_MS, MediaSlice.start_ms + MediaSlice.duration_ms > start_ms
-    )
-    if end_ms is not None:
-        rows = rows.where(MediaSlice.start_ms < end_ms)
-    row = await session.scalar(rows.order_by(MediaSlice.start_ms).limit(1))
-    return None if row is None else _kept(row)
-
-
-async def _find(session: AsyncSession, domain: str, app: str, name: str) -> ShiftStream | None:
-    """The stream of a name, or else the rendition whose name it is."""
-    cuts = [at for at, letter in enumerate(name) if letter == "_"][:CANDIDATES_MAX]
-    candidates = [(name, ""), *((name[:at], name[at + 1 :]) for at in cuts)]
-    rows = await session.scalars(
-        select(ShiftStream).where(
-            ShiftStream.domain == domain,
-            ShiftStream.app == app,
-            tuple_(ShiftStream.stream, ShiftStream.template).in_(candidates),
-        )
-    )
-    found = {(row.stream, row.template): row for row in rows}
-    return next((found[candidate] for candidate in candidates if candidate in found), None)
+def _kept(row: Sequence[Any]) -> KeptSlice:
+    number, run, broken, start_ms, duration_ms, bytes_, id_, key = row
+    return KeptSlice(number, run, broken, start_ms, duration_ms, bytes_, f"t{id_}-{_word(key)}")
 
 
 async def _stored(session: AsyncSession, slice_: int) -> None:
