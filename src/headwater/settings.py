@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from headwater.wording import sentence
+
 ENV_PREFIX = "HEADWATER_"
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -487,7 +489,7 @@ def load(
     try:
         settings = msgspec.convert(raw, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"settings: {error}") from error
+        raise SettingsError(f"settings: {sentence(error)}") from error
     for network in settings.access.trusted_proxies:
         _check_address("access.trusted_proxies", network, ipaddress.ip_network)
     for address in settings.access.staging_addresses:

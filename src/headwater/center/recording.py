@@ -42,6 +42,7 @@ from headwater.center.record.spec import (
 from headwater.center.record.spool import JOURNAL, LOCK, told
 from headwater.notify.events import RecordEvent
 from headwater.store.models import MediaSlice, RecordedFile, Recording
+from headwater.wording import sentence
 
 JOBS_PER_PROCESS = 32
 """Recordings that share a process: at 1 ms of CPU a second each they leave it idle, and a crash breaks few."""
@@ -623,7 +624,7 @@ class RecordingDepartment:
                 raise Refused(413, "InvalidParam", "the command is too long")
             await self.command(msgspec.json.decode(body, type=Command))
         except msgspec.MsgspecError as error:
-            return JSONResponse({"code": "InvalidParam", "message": str(error)}, 400)
+            return JSONResponse({"code": "InvalidParam", "message": sentence(error)}, 400)
         except Refused as refused:
             return JSONResponse({"code": refused.code, "message": str(refused)}, refused.status)
         return JSONResponse({})

@@ -45,6 +45,7 @@ from headwater.domains.snapshots import (
 )
 from headwater.store.models import Snapshot, Upload
 from headwater.store.objects import ObjectError
+from headwater.wording import sentence
 
 KEY_FRAME_S = 12.0
 """How long a picture at once waits for a key frame: encoders are commonly set to one in ten seconds at most."""
@@ -322,7 +323,7 @@ class SnapshotDepartment:
         try:
             asked = msgspec.json.decode(await request.body(), type=Now)
         except msgspec.DecodeError as fault:
-            return _refusal(400, "InvalidParam", str(fault))
+            return _refusal(400, "InvalidParam", sentence(fault))
         stream = (asked.domain, asked.app, asked.stream)
         try:
             made = await self._picture(stream)

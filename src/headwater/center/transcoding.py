@@ -19,6 +19,7 @@ from headwater.center.department import AskFailed, Center, Wanted
 from headwater.center.manager import renditions_of
 from headwater.center.transcode.spec import InsertSei, Mark, Spec, decode_question
 from headwater.domains.watermarks import picture_of
+from headwater.wording import sentence
 
 LINGER_S = 3.0
 """A publisher who is back so soon, or whose stream has gone over to another worker, finds its renditions still running."""
@@ -118,7 +119,7 @@ class Transcoding:
             order = msgspec.json.decode(await request.body(), type=SeiOrder)
             decode_question(msgspec.json.encode(order.sei))
         except msgspec.DecodeError as error:
-            return _refused(400, "InvalidParam", str(error))
+            return _refused(400, "InvalidParam", sentence(error))
         job = job_id(order.domain, order.app, order.stream)
         try:
             return Response(bytes(await self._center.ask(self.kind, job, order.sei)), media_type="application/json")
@@ -129,7 +130,7 @@ class Transcoding:
         try:
             order = msgspec.json.decode(await request.body(), type=RestartOrder)
         except msgspec.DecodeError as error:
-            return _refused(400, "InvalidParam", str(error))
+            return _refused(400, "InvalidParam", sentence(error))
         try:
             self._center.restart(self.kind, job_id(order.domain, order.app, order.stream))
         except AskFailed as error:

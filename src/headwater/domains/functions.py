@@ -16,6 +16,7 @@ import msgspec
 from headwater.access.policy import DomainType, Session, Signing
 from headwater.domains.errors import DomainError, error, invalid
 from headwater.domains.function_table import KNOWN, bad_argument
+from headwater.wording import sentence
 
 ALIAUTH: Final = "aliauth"
 HEADWATER_LIVE: Final = "headwater_live"
@@ -75,7 +76,7 @@ def parse(text: str) -> list[FunctionSetting]:
     try:
         functions = _decoder.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError) as fault:
-        raise error("InvalidFunctions.Malformed", str(fault)) from None
+        raise error("InvalidFunctions.Malformed", sentence(fault)) from None
     return [
         FunctionSetting(f.name, tuple((a.name, _text(a.value)) for a in f.args), _config_id(f.config_id)) for f in functions
     ]

@@ -13,6 +13,7 @@ import msgspec
 from headwater.access.plan import Audio, Rendition, Video
 from headwater.domains.errors import DomainError, error
 from headwater.domains.presets import is_preset
+from headwater.wording import sentence
 
 Kind = Literal["custom", "rts"]
 AudioProfile = Literal["", "aac_low", "aac_he", "aac_he_v2", "aac_ld"]
@@ -113,7 +114,7 @@ def read_with_source(name: str, text: str, type_: type[WithSource]) -> WithSourc
     try:
         return msgspec.convert(msgspec.json.decode(text), type=type_, strict=False)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as fault:
-        raise wrong(f"{name} is not as expected: {fault}.") from None
+        raise wrong(f"{name} is not as expected. {sentence(fault)}") from None
 
 
 def wrong(detail: str) -> DomainError:

@@ -30,6 +30,7 @@ from headwater.domains.rules import domain_name
 from headwater.domains.transcode_parameters import Parameters, check_name, checked, wrong
 from headwater.store.database import Actor, Database
 from headwater.store.models import BitrateGroup, Domain, DomainMapping, MixTemplate, TranscodeTemplate
+from headwater.wording import sentence
 
 if TYPE_CHECKING:  # it imports `plan_part`
     from headwater.domains.plans import PlanPublisher
@@ -573,7 +574,7 @@ def _check_mix(content: str) -> None:
     try:
         fields = msgspec.json.decode(content, type=dict[str, str | int | float | bool])
     except (msgspec.DecodeError, UnicodeError, RecursionError) as fault:
-        raise invalid("CustomTemplate", f"{fault}.") from None
+        raise invalid("CustomTemplate", sentence(fault)) from None
     if sorted(fields) != sorted(MIX_FIELDS):
         raise invalid("CustomTemplate", f"It has the fields {', '.join(MIX_FIELDS)}, and no others.")
 

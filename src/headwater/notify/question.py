@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from headwater.notify.client import CallFailed, Client
+from headwater.wording import sentence
 
 Interval = Annotated[int, msgspec.Meta(ge=5, le=21600)]
 FORMATS = ("mp4", "flv", "m3u8", "cmaf")
@@ -47,7 +48,7 @@ def read_answer(body: bytes) -> OnDemandAnswer:
     try:
         wire = msgspec.json.decode(body, type=_Wire)
     except (msgspec.DecodeError, ValueError, RecursionError) as fault:
-        raise CallFailed(f"the answer cannot be read: {fault}") from None
+        raise CallFailed(f"the answer cannot be read: {sentence(fault)}") from None
     intervals = {name.lower(): seconds for name, seconds in (wire.interval or {}).items() if name.lower() in FORMATS}
     formats = None if wire.format is None else tuple(name.lower() for name in wire.format if name.lower() in FORMATS)
     return OnDemandAnswer(wire.need_record, intervals, formats)

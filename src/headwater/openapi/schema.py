@@ -11,6 +11,7 @@ from headwater.domains.errors import Code, error
 from headwater.domains.rules import parse_time
 from headwater.openapi.envelope import unflatten
 from headwater.openapi.errors import invalid, missing
+from headwater.wording import sentence
 
 PageNumber = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 """Reference control-plane 2.2, DescribeLiveUserDomains: 1 to 100000."""
@@ -45,7 +46,7 @@ def read_request(request_type: type[T], parameters: Mapping[str, str]) -> T:
         try:
             values[field.name] = msgspec.convert(value, field.type, strict=False)
         except msgspec.ValidationError as error:
-            raise invalid(field.encode_name, f"{error}.") from None
+            raise invalid(field.encode_name, sentence(error, field.type, always_text=True)) from None
     return request_type(**values)
 
 

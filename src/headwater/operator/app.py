@@ -24,6 +24,7 @@ from headwater.domains.tables import TEXT_MAX
 from headwater.domains.tokens import Access
 from headwater.domains.uploads import Show
 from headwater.store.database import Actor
+from headwater.wording import sentence
 
 PATH = "/operator/v1"
 PAGE_SIZE, PAGE_SIZE_MAX = 100, 1000
@@ -328,7 +329,7 @@ def _decoded(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
-        raise _refusal(400, "InvalidBody", f"The body is not as expected: {fault}.") from None
+        raise _refusal(400, "InvalidBody", f"The body is not as expected. {sentence(fault)}") from None
 
 
 def _refusal(status: int, code: str, message: str) -> DomainError:

@@ -14,6 +14,7 @@ from headwater.openapi.errors import invalid, parameter_not_implemented
 from headwater.openapi.operations.tags import Tags, pairs
 from headwater.openapi.registry import Call, Fields, operation
 from headwater.openapi.schema import PageNumber, Request
+from headwater.wording import sentence
 
 
 class AddLiveDomain(Request):
@@ -245,7 +246,7 @@ async def modify_live_domain_schdm_by_property(call: Call, request: ModifyLiveDo
     try:
         coverage = msgspec.json.decode(request.property, type=_Property).coverage
     except (msgspec.DecodeError, UnicodeEncodeError) as fault:
-        raise invalid("Property", f"{fault}.") from None
+        raise invalid("Property", sentence(fault)) from None
     await call.services.domains.set_scope(call.account, request.domain_name, coverage, actor=call.actor)
     return {}
 
