@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -183,6 +184,8 @@ def main(kind: str, make: Make) -> int:
     """Run the process until its standard input ends, or until SIGTERM; returns the exit code."""
     output = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not stand between the reports
+    gc.collect()
+    gc.freeze()  # what is imported stays
     uvloop.run(_run(kind, make, output))
     return 0
 

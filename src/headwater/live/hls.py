@@ -88,7 +88,7 @@ class HlsOutput:
         self._muxer = mpegts.TsMuxer()
         self._video_config: codecs.VideoConfig | None = None
         self._audio_config: codecs.AudioConfig | None = None
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | bytearray] = []
         self._begun_ms: int | None = None
         self._begun_date_ms: int | None = None
         self._last_ms = 0
@@ -207,7 +207,8 @@ class HlsOutput:
             return
         self._last_ms = max(self._last_ms, tag.timestamp_ms)
         try:
-            self._parts.append(self._muxer.mux(tag))
+            if packets := self._muxer.add(tag.kind, tag.timestamp_ms, tag.payload, 0, len(tag.payload)):
+                self._parts.append(packets)
         except MediaError as error:
             log.info("a frame was left out of HLS", stream=self._name, error=str(error))
 

@@ -33,9 +33,6 @@ from headwater.store.objects import check_key
 INTERLEAVE_MS = 1000
 """In an MP4 file video and audio of so long stand together, in turns, so that a player reads it from front to back."""
 
-WRITE_BYTES = 128 * 1024
-"""Packed, written and hashed at once: it stays in the processor's cache, and no memory has to come from the kernel."""
-
 MAP_SUFFIX = "_init.mp4"
 """The object that players need before the slices of fragmented MP4 is named after the first of these."""
 
@@ -150,31 +147,23 @@ class Builder:
         if following != span.first:
             muxer = mpegts.TsMuxer(slices[-1].counters if slices else ())
         started = False
-        parts: list[bytes] = []
-        held_bytes = 0
         for data, tags in scan.tags():
             for kind, time_ms, start, end in tags:
                 if not started:
                     muxer.set_video(scan.video)
                     muxer.set_audio(scan.audio)
-                    parts.append(muxer.start_segment())
+                    output.write(muxer.start_segment())
                     started = True
                 try:
-                    packets = muxer.mux_part(kind, time_ms, data, start, end)
+                    packets = muxer.add(kind, time_ms, data, start, end)
                 except MediaError as error:
                     log.info("a frame was left out of a slice", error=str(error))
                     continue
                 if packets:
-                    parts.append(packets)
-                    held_bytes += len(packets)
-                    if held_bytes >= WRITE_BYTES:
-                        output.write(b"".join(parts))
-                        parts.clear()
-                        held_bytes = 0
+                    output.write(packets)
         if not started:
             raise NothingThere
-        parts.append(muxer.flush())
-        output.write(b"".join(parts))
+        output.write(muxer.flush())
         self._muxers[span.format] = span.last + 1, muxer
         return muxer.counters
 
@@ -335,7 +324,7 @@ class _Output:
         self._descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         return self
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Add some bytes. Raises OSError."""
         write_all(self._descriptor, data)
         self._digest.update(data)

@@ -51,6 +51,7 @@ class Ledger:
         self.pieces: dict[int, PieceLine] = {}
         self.made: list[Slice | File] = []
         self.last = 0
+        self._slices: dict[tuple[str, int], list[Slice]] = {}
         self._open: dict[tuple[str, bool], tuple[int, int]] = {}
         self._counts: dict[tuple[str, bool], int] = {}
         self._done: set[tuple[str, bool, int]] = set()
@@ -64,6 +65,8 @@ class Ledger:
             else:
                 self._done.add((line.format, isinstance(line, Slice), line.number))
                 self.made.append(line)
+                if isinstance(line, Slice):
+                    self._slices.setdefault((line.format, line.file), []).append(line)
             self._due = [span for span in self._due if self._undone(span)]
             return []
         ended: list[Span] = []
@@ -98,8 +101,7 @@ class Ledger:
 
     def slices(self, format_: str, file: int) -> list[Slice]:
         """The slices of a file, as far as they are made."""
-        found = [made for made in self.made if isinstance(made, Slice) and (made.format, made.file) == (format_, file)]
-        return sorted(found, key=lambda made: made.number)
+        return sorted(self._slices.get((format_, file), ()), key=lambda made: made.number)
 
     def _begin(self, format_: str, piece: int, *, new_file: bool) -> None:
         kinds = (False, True) if new_file else (True,)
@@ -226,18 +228,17 @@ def frames(line: PieceLine, data: bytes) -> list[tuple[int, int, int, int]]:
     """The tags of a piece: (kind, time on the recording's timeline, start and end of the payload in `data`)."""
     found = []
     position, end = 0, len(data) - TAG_HEADER_BYTES - TAG_TAIL_BYTES
-    start_ms = line.start_ms
-    low = start_ms & 0xFFFFFFFF
+    earliest_ms = line.start_ms - 0x80000000  # what the 32 bits of a time say is at most half a round away
     while position <= end:
         kind_size, stamp = _header(data, position)
         size = kind_size & 0xFFFFFF
         if position + size > end:
             break
         start = position + TAG_HEADER_BYTES
-        wire = stamp >> 8 | (stamp & 0xFF) << 24
-        time_ms = start_ms + ((wire - low + 0x80000000 & 0xFFFFFFFF) - 0x80000000)
-        found.append((kind_size >> 24, time_ms, start, start + size))
-        position = start + size + TAG_TAIL_BYTES
+        time_ms = earliest_ms + ((stamp >> 8 | (stamp & 0xFF) << 24) - earliest_ms & 0xFFFFFFFF)
+        following = start + size
+        found.append((kind_size >> 24, time_ms, start, following))
+        position = following + TAG_TAIL_BYTES
     return found
 
 

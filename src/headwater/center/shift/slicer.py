@@ -48,7 +48,7 @@ class Slicer:
         self._muxer = mpegts.TsMuxer()
         self._video: codecs.VideoConfig | None = None
         self._audio: codecs.AudioConfig | None = None
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | bytearray] = []
         self._bytes = 0
         self._begun_ms: int | None = None
         self._last_ms = 0
@@ -105,12 +105,13 @@ class Slicer:
 
     def _add(self, tag: Tag) -> None:
         try:
-            packets = self._muxer.mux(tag)
+            packets = self._muxer.add(tag.kind, tag.timestamp_ms, tag.payload, 0, len(tag.payload))
         except MediaError as error:
             log.info("a frame was left out of a slice", error=str(error))
             return
-        self._parts.append(packets)
-        self._bytes += len(packets)
+        if packets:
+            self._parts.append(packets)
+            self._bytes += len(packets)
 
     def _finish(self, until_ms: int) -> Cut:
         assert self._begun_ms is not None
