@@ -109,6 +109,9 @@ class Platform:
         """Start every part. Raises PlatformError and SettingsError; what was started by then is stopped again."""
         try:
             await self._start()
+        except OSError as error:  # data that cannot be written, say
+            await self.stop()
+            raise PlatformError(f"the node cannot start: {error}") from error
         except BaseException:
             await self.stop()
             raise

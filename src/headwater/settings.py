@@ -6,8 +6,10 @@ names join with two underscores), then command-line flags; the later wins.
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -467,6 +469,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     console: Console = Console()
 
 
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>[^`]*)`(?: - at `\$\.(?P<section>[^`]*)`)?")
+
+
 def load(
     file: Path | None = None,
     environ: Mapping[str, str] = os.environ,
@@ -476,10 +481,10 @@ def load(
     raw: dict[str, Any] = {}
     if file is not None:
         try:
-            raw = tomllib.loads(file.read_text())
+            raw = tomllib.loads(file.read_text("utf-8"))
         except OSError as error:
             raise SettingsError(f"cannot read {file}: {error.strerror}") from error
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{file} is not TOML: {error}") from error
     for name, value in environ.items():
         if name.startswith(ENV_PREFIX):
@@ -489,7 +494,7 @@ def load(
     try:
         settings = msgspec.convert(raw, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"settings: {sentence(error)}") from error
+        raise SettingsError(f"settings: {_complaint(error)}") from error
     for network in settings.access.trusted_proxies:
         _check_address("access.trusted_proxies", network, ipaddress.ip_network)
     for address in settings.access.staging_addresses:
@@ -518,16 +523,33 @@ def _set(raw: dict[str, Any], path: list[str], value: str, name: str) -> None:
     section[path[-1]] = [item for item in value.split(",") if item] if _is_list(path) else value
 
 
+def _complaint(error: msgspec.ValidationError) -> str:
+    """What is wrong with a value; of a setting that there is not, which one may be meant."""
+    unknown = _UNKNOWN.fullmatch(str(error))
+    if unknown is None:
+        return sentence(error)
+    section = unknown["section"] or ""
+    known = _fields(_type_of(section.split(".") if section else []))
+    names = {name: f"{section}.{name}" if section else name for name in (unknown["name"], *known)}
+    meant = [f" Do you mean {names[name]}?" for name in difflib.get_close_matches(unknown["name"], known, n=1)]
+    return f"There is no setting {names[unknown['name']]}.{''.join(meant)}"
+
+
 def _is_list(path: list[str]) -> bool:
+    return getattr(_type_of(path), "__origin__", None) is tuple
+
+
+def _type_of(path: list[str]) -> Any:
+    """The type of a setting or of a section, None if there is none."""
     node: Any = Settings
     for part in path:
-        fields = {field.name: field.type for field in msgspec.structs.fields(node)} if _is_struct(node) else {}
-        node = fields.get(part)
-    return getattr(node, "__origin__", None) is tuple
+        node = _fields(node).get(part)
+    return node
 
 
-def _is_struct(node: Any) -> bool:
-    return isinstance(node, type) and issubclass(node, msgspec.Struct)
+def _fields(node: Any) -> dict[str, Any]:
+    is_section = isinstance(node, type) and issubclass(node, msgspec.Struct)
+    return {field.name: field.type for field in msgspec.structs.fields(node)} if is_section else {}
 
 
 def _check_address(name: str, text: str, kind: Callable[[str], object]) -> None:

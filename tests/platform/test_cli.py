@@ -100,6 +100,27 @@ def test_a_wrong_setting_ends_with_2(tmp_path: Path, flag: str) -> None:
     refused("up", "--data-dir", str(tmp_path), "--set", flag, code=2)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[listen]\nrmtp = "127.0.0.1:1935"', "There is no setting listen.rmtp. Do you mean listen.rtmp?"),
+        ("worker = 2", "There is no setting worker. Do you mean workers?"),
+        ("[nonsense]\nx = 1", "There is no setting nonsense."),
+        ('[[objects.endpoints]]\nnames = "x"', "There is no setting objects.endpoints[0].names."),
+        ('workers = "two"', "workers must be a whole number"),
+        ("[listen", "is not TOML"),
+    ],
+)
+def test_a_mistake_in_the_file_of_settings_is_named(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "settings.toml").write_text(text)
+    assert said in refused("up", "--config", str(tmp_path / "settings.toml"), code=2)
+
+
+def test_a_file_of_settings_in_another_encoding_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_bytes('public_host = "café"'.encode("latin-1"))
+    assert "is not TOML" in refused("up", "--config", str(tmp_path / "settings.toml"), code=2)
+
+
 def test_the_urls_shown_are_the_urls_that_work(live: Pair) -> None:
     server: Server = live.server
     listen = [f"--set=listen.{name}=127.0.0.1:{port}" for name, port in server.ports.items()]

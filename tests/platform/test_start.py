@@ -6,6 +6,7 @@ import contextlib
 import json
 import resource
 import socket
+import sqlite3
 import stat
 import subprocess
 import tempfile
@@ -133,6 +134,19 @@ def test_spoilt_data_are_named(tmp_path: Path, spoil: str) -> None:
     (tmp_path / spoil).write_bytes(b"spoilt" * 1000)
     assert spoil in complaint(up(tmp_path))
     assert spoil in complaint(headwater("account", "list", "--data-dir", str(tmp_path)))
+
+
+def test_data_of_a_newer_version_are_left_alone(tmp_path: Path) -> None:
+    assert headwater("account", "create", "alice", "--data-dir", str(tmp_path)).returncode == 0
+    with contextlib.closing(sqlite3.connect(tmp_path / "headwater.db", isolation_level=None)) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    for line in (complaint(up(tmp_path)), complaint(headwater("account", "list", "--data-dir", str(tmp_path)))):
+        assert f"database {tmp_path}/headwater.db: a newer version of Headwater" in line
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "tls").write_text("")
+    assert f"{tmp_path}/tls" in complaint(up(tmp_path))
 
 
 def test_a_long_data_dir_leaves_room_for_sockets(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ QUIET = {
     "aiosqlite": "it logs every call",
     "httpx": "it logs every request, such as each scrape of a worker",
     "httpcore": "it logs every step of a request",
+    "uvicorn.error": "it tells of its start and end, which our own lines do, too",
     "uvicorn.access": "it logs URLs, whose queries carry signatures; the API logs its own requests",
 }
 """Loggers of libraries of which only warnings are logged, and why."""

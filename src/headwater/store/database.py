@@ -109,7 +109,10 @@ class Database:
         except DBAPIError as error:
             await database.close()
             reason = " ".join(str(error.orig).split())  # psycopg speaks in several lines
-            raise DatabaseUnusableError(f"database {url.render_as_string()}: {reason}") from error
+            raise DatabaseUnusableError(f"database {_name(url)}: {reason}") from error
+        except _NewerDatabaseError as error:
+            await database.close()
+            raise DatabaseUnusableError(f"database {_name(url)}: {error}") from error
         except BaseException:
             await database.close()
             raise
@@ -202,6 +205,11 @@ def _url(location: Path | str) -> URL:
     return url.set(drivername=driver)
 
 
+def _name(url: URL) -> str:
+    """The database as people know it, without a password."""
+    return url.database or "" if url.get_backend_name() == "sqlite" else url.render_as_string()
+
+
 def _beside(url: URL, key_file: Path) -> Path:
     """The folder of the lock file, which covers what a transaction of SQLite cannot: the first switch of a new file to WAL."""
     of_file = url.get_backend_name() == "sqlite" and url.database
@@ -279,9 +287,20 @@ def _postgresql(engine: AsyncEngine) -> None:
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})")
 
 
+class _NewerDatabaseError(Exception):
+    """A later version of the program has changed the tables."""
+
+
 def _migrate(connection: Connection) -> None:
-    if _revision(connection) == _newest_revision():
+    """Bring the tables up to date. Raises _NewerDatabaseError."""
+    revision, newest = _revision(connection) or "", _newest_revision()
+    if revision == newest:
         return
+    if revision > newest:  # both are numbers of four digits
+        raise _NewerDatabaseError(
+            f"a newer version of Headwater has brought it to {revision}, this one knows {newest} at most;"
+            " install that version, or go back to a copy from before"
+        )
     # Alembic is loaded where it has work to do alone: it would take as long as all else that a command does at its start.
     import alembic.command
     import alembic.config
