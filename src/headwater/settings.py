@@ -34,7 +34,10 @@ class SettingsError(Exception):
 
 
 class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where each service listens, as `host:port`; an empty string switches it off. `dns` is UDP and TCP."""
+    """Where each service listens, as `host:port`; an empty string switches it off. `dns` is UDP and TCP.
+
+    `0.0.0.0` stands for all addresses of IPv4, `[::]` for all of IPv6 and IPv4.
+    """
 
     rtmp: str = "0.0.0.0:1935"
     rtmps: str = "0.0.0.0:1936"

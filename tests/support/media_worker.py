@@ -78,13 +78,15 @@ class Worker:
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path, policy: Policy | None = None, settings: Settings | None = None) -> AsyncIterator[Worker]:
-    """A worker that knows one streaming domain without URL signing."""
+async def running(
+    folder: Path, policy: Policy | None = None, settings: Settings | None = None, http: str = ""
+) -> AsyncIterator[Worker]:
+    """A worker that knows one streaming domain without URL signing. http: where it listens for that."""
     loop = asyncio.get_running_loop()
     cluster = EmbeddedCluster()
     policy = policy or Policy(DOMAIN, "1", "liveVideo", "online", "cn", streaming_domain=DOMAIN, signing=Signing(enabled=False))
     await cluster.put(policy_key(policy.domain), encode(policy))
-    listen = Listen(**dict.fromkeys(Listen.__struct_fields__, ""))
+    listen = Listen(**{**dict.fromkeys(Listen.__struct_fields__, ""), "http": http})
     settings = msgspec.structs.replace(settings or Settings(limits=Limits(unknown_stream_wait_s=0.1)), listen=listen, drain_s=0)
     certificate, key = tls.certificate(settings.tls, folder / "tls", datetime.datetime.now(datetime.UTC))
     config = WorkerConfig("node", 0, 1, settings, "", str(folder / "worker.sock"), str(certificate), str(key))

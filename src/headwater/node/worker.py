@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -226,11 +227,17 @@ class Node:
             factory = _factory(kind, self, name)
             if name.endswith("s"):
                 factory = TlsListener(factory, self.certificates.context, self.loop, self.settings.limits.first_packet_s)
-            server = await self.loop.create_server(factory, *address, reuse_port=True, backlog=BACKLOG)
-            self._servers.append(server)
+            self._servers.append(await self._serve(factory, *address))
         internal = await self.loop.create_unix_server(lambda: InternalConnection(self), self.config.internal_socket)
         _keep_to_us(self.config.internal_socket)
         self._servers.append(internal)
+
+    async def _serve(self, factory: Callable[[], asyncio.Protocol], host: str, port: int) -> asyncio.Server:
+        if host != "::":
+            return await self.loop.create_server(factory, host, port, reuse_port=True, backlog=BACKLOG)
+        # together with IPv4, as in the main process and the DNS; the event loop would make it IPv6 alone
+        bound = socket.create_server((host, port), family=socket.AF_INET6, reuse_port=True, dualstack_ipv6=True)
+        return await self.loop.create_server(factory, sock=bound, backlog=BACKLOG)
 
     async def _announce_worker(self, lease: Lease) -> None:
         key = f"{WORKER_PREFIX}{self.config.node}/{self.config.index}"
