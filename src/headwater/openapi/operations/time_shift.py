@@ -11,7 +11,7 @@ from headwater.domains.delays import DelayRule
 from headwater.openapi.registry import Call, Fields, operation
 from headwater.openapi.schema import PageNumber, Request
 
-DelayPageSize = Annotated[int, msgspec.Meta(ge=1, le=100)]
+DelayPageSize = Annotated[int, msgspec.Meta(ge=5, le=30)]
 
 
 class OpenLiveShift(Request):
