@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from headwater.center.delay.job import DelayJob
-from headwater.center.delay.spec import DelaySpec
+from headwater.center.delay.spec import NOTE_FILE, DelaySpec, Note
 from headwater.center.jobs import Start
 from headwater.center.process import Desk
 from headwater.live.stream import StreamKey
@@ -78,6 +78,8 @@ async def test_the_copy_has_every_frame_at_its_time(world: World) -> None:
         presence = await world.worker.presence(COPY)
         assert presence is not None
         assert (presence.source, presence.template) == ("cam", "alidelay")
+        note = (world.folder / "delay/cam" / NOTE_FILE).read_bytes()
+        assert msgspec.json.decode(note, type=Note) == Note(DOMAIN, "live", "cam", 1)
 
 
 async def test_another_process_goes_on_with_the_buffer_of_the_first(world: World) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -11,8 +14,10 @@ from headwater.access.plan import Delay, Plan
 from headwater.access.presence import StreamPresence
 from headwater.center.delay import spool as spools
 from headwater.center.delay.job import MOMENT_MS, Gate, moments
+from headwater.center.delay.spec import NOTE_FILE, DelaySpec, Note
 from headwater.center.delay.spool import DelaySpool
-from headwater.center.delays import delay_of
+from headwater.center.delays import Delays, delay_of
+from headwater.center.department import Center
 from headwater.center.source import Part
 from headwater.media import flv
 from headwater.media.tag import AUDIO, VIDEO, Flags, Tag
@@ -134,3 +139,37 @@ def test_what_a_connection_begins_with_is_due_as_it_was_made() -> None:
         assert all(0 <= NOW_MS - 1960 + tag.timestamp_ms - at_ms < MOMENT_MS for tag in some)
     assert list(moments(Part(tags), tags, NOW_MS)) == [(NOW_MS, tags)]
     assert list(moments(Part(tags), [], NOW_MS)) == []
+
+
+async def test_a_center_plays_out_what_still_waits_when_the_publisher_does_not_come_back(tmp_path: Path) -> None:
+    now_s = NOW_MS // 1000
+    resumed: list[Any] = []
+    center = SimpleNamespace(spool=tmp_path, resume=lambda *told: resumed.append(told), stream=lambda _: None)
+    delays = Delays(cast(Center, center), lambda: now_s)
+
+    def buffer(name: str, age_s: int, note: bytes | None = None) -> Path:
+        (wanted,) = delays.wanted(stream(name=name), plan, {})
+        folder = tmp_path / msgspec.json.decode(wanted.spec, type=DelaySpec).folder
+        spool = DelaySpool(folder)
+        spool.write(tags_of_clip()[:50], NOW_MS)
+        spool.close()
+        (file,) = folder.glob("*.delay")
+        os.utime(file, (now_s - age_s, now_s - age_s))
+        if note is None:
+            note = msgspec.json.encode(Note("play.test", "live", name, 60))
+        (folder / NOTE_FILE).write_bytes(note)
+        return folder
+
+    plan = Plan("play.test", "a", "eu", delays=(Delay("live", "*", 60, "CONFIG_ONLY"),))
+    over = buffer("over", 61)
+    await delays.ended("play.test/live/over", "")
+    assert not over.exists(), "it is played out"
+    waits, over = buffer("waits", 20), buffer("over", 61)
+    strange = [buffer("broken", 20, b"{"), buffer("other", 20, msgspec.json.encode(Note("play.test", "live", "x", 60)))]
+    await delays.start()
+    assert resumed == [(("play.test", "live", "waits"), "delay", *delays.wanted(stream(name="waits"), plan, {}), now_s - 20)]
+    assert waits.is_dir()
+    assert not over.exists(), "nothing in it can be due any more"
+    assert all(folder.is_dir() for folder in strange), "until an hour has gone"
+    await delays.ended("play.test/live/waits", "")
+    assert waits.is_dir(), "its center ends, not its time"

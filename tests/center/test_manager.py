@@ -333,3 +333,19 @@ def test_renditions_get_what_jobs_without_a_stream_leave(world: World) -> None:
     assert [key for key in world.manager.decide(0, Load()).jobs if key[0] == "transcode"] == []
     world.manager.standing_changed("edge", [])
     assert TRANSCODE in world.manager.decide(1, Load()).jobs
+
+
+def test_a_job_of_a_stream_that_had_gone_before_lingers_for_the_rest_of_its_time_or_goes_on_when_it_comes_back() -> None:
+    for comes_back in (False, True):
+        world = World()
+        world.manager.resume(CAM, "delay", Wanted("cam", b'{"publish": []}', linger_s=60), gone_at=100)
+        world.manager.plan_changed("play.test", _plan(_rendition("ld", lazy=False)))
+        source = world.manager.decide(130, Load()).jobs["delay", "cam"].source
+        assert (source.stream, source.socket) == ("cam", "/run/worker-0.sock")
+        assert world.manager.stream(CAM) is None
+        if comes_back:
+            world.manager.stream_changed(CAM, _presence(), 140)
+            assert TRANSCODE in world.at(140), "the plan is that of its publish"
+        else:
+            assert world.at(159) == {("delay", "cam"): ""}
+            assert world.at(160) == {}

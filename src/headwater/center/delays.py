@@ -7,6 +7,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 import structlog
@@ -15,8 +16,8 @@ from starlette.routing import BaseRoute
 from headwater.access.names import split_query
 from headwater.access.plan import DELAY_MAX_S, DELAY_MIN_S, DELAYED, Plan, best_match
 from headwater.access.presence import StreamPresence
-from headwater.center.delay.spec import DelaySpec
-from headwater.center.department import Center, Wanted
+from headwater.center.delay.spec import NOTE_FILE, DelaySpec, Note
+from headwater.center.department import Center, StreamId, Wanted
 
 ARGUMENT = "alDelayTime"
 """The argument of a push that asks for a delay, in seconds."""
@@ -44,13 +45,15 @@ class Delays:
         self._now_s = now_s
 
     async def start(self) -> None:
-        """Remove buffers in which nothing can be due any more."""
+        """Go on with buffers in which something is still to come, though no publisher comes back; remove the others."""
         folder = self._center.spool / FOLDER
-        if folder.is_dir():
-            for buffer in folder.iterdir():
-                newest_s = max([path.stat().st_mtime for path in buffer.iterdir()], default=0.0)
-                if newest_s + DELAY_MAX_S < self._now_s():
-                    await asyncio.to_thread(shutil.rmtree, buffer, ignore_errors=True)
+        for buffer in list(folder.iterdir()) if folder.is_dir() else ():
+            newest_s, note = _newest_s(buffer), _note(buffer)
+            if newest_s + (DELAY_MAX_S if note is None else note.delay_s) < self._now_s():
+                await asyncio.to_thread(shutil.rmtree, buffer, ignore_errors=True)
+            elif note is not None:
+                stream = note.domain, note.app, note.stream
+                self._center.resume(stream, self.kind, _wanted(stream, note.delay_s), newest_s)
 
     def needs(self, stream: StreamPresence, plan: Plan) -> Collection[str]:
         """Only sources are delayed."""
@@ -61,18 +64,20 @@ class Delays:
         delay_s = delay_of(stream, plan)
         if delay_s is None:
             return []
-        identity = _identity(stream)
-        spec = DelaySpec(delay_s, stream.stream + DELAYED, _folder(identity))
-        return [Wanted(identity, msgspec.json.encode(spec), linger_s=delay_s + LAST_S)]
+        return [_wanted((stream.domain, stream.app, stream.stream), delay_s)]
 
     async def told(self, job: str, event: msgspec.Raw) -> None:
         """These jobs tell nothing."""
 
     async def ended(self, job: str, error: str) -> None:
-        """The buffer of a stream that is over is played out."""
+        """The buffer of a stream that is over is played out, unless it is the center that ends."""
         domain, app, stream = job.split("/")
-        if not error and self._center.stream((domain, app, stream)) is None:
-            await asyncio.to_thread(shutil.rmtree, self._center.spool / _folder(job), ignore_errors=True)
+        buffer = self._center.spool / _folder(job)
+        if error or self._center.stream((domain, app, stream)) is not None:
+            return
+        note = _note(buffer)
+        if note is None or _newest_s(buffer) + note.delay_s <= self._now_s():
+            await asyncio.to_thread(shutil.rmtree, buffer, ignore_errors=True)
 
     async def close(self) -> None:
         """Buffers stay for the next start."""
@@ -93,8 +98,24 @@ def delay_of(stream: StreamPresence, plan: Plan) -> int | None:
     return None if rule.trigger == "PUBLISH_ONLY" else rule.delay_s
 
 
-def _identity(stream: StreamPresence) -> str:
-    return f"{stream.domain}/{stream.app}/{stream.stream}"
+def _wanted(stream: StreamId, delay_s: int) -> Wanted:
+    identity = "/".join(stream)
+    spec = DelaySpec(delay_s, stream[2] + DELAYED, _folder(identity))
+    return Wanted(identity, msgspec.json.encode(spec), linger_s=delay_s + LAST_S)
+
+
+def _newest_s(buffer: Path) -> float:
+    """When the newest media came that are in a buffer."""
+    return max([path.stat().st_mtime for path in buffer.glob("*.delay")], default=0.0)
+
+
+def _note(buffer: Path) -> Note | None:
+    """Whose buffer it is; None if that cannot be told."""
+    try:
+        note = msgspec.json.decode((buffer / NOTE_FILE).read_bytes(), type=Note)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return note if _folder(f"{note.domain}/{note.app}/{note.stream}") == f"{FOLDER}/{buffer.name}" else None
 
 
 def _folder(identity: str) -> str:

@@ -76,6 +76,12 @@ class Center(Protocol):
     def again(self, stream: StreamId) -> None:
         """Ask `wanted` about a stream again: something else that it depends on has changed."""
 
+    def resume(self, stream: StreamId, kind: str, wanted: Wanted, gone_at: float) -> None:
+        """Let a job linger, whose stream had gone before this center came; to be called by `start`.
+
+        gone_at: unix seconds since when the stream is gone. If it comes back, all is as ever.
+        """
+
     def stand(self, kind: str, jobs: Collection[Standing]) -> None:
         """Let exactly these jobs of a department run, beside those of streams, as far as there are cores for them."""
 

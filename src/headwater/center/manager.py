@@ -138,6 +138,13 @@ class Manager:
             self._kept_news[stream] = kept
         return kept.plan
 
+    def resume(self, stream: StreamId, kind: str, wanted: Wanted, gone_at: float) -> None:
+        """A job of a stream that had gone before this center came has still to linger. Tell it before the streams."""
+        domain, app, name = stream
+        presence = StreamPresence(domain, app, name, "", "", "", gone_at, "", "", self._node, 0)
+        known = self._streams.setdefault(stream, _Stream(presence, Plan(domain, "", ""), {}, gone_at=gone_at))
+        known.jobs[kind, wanted.id] = wanted
+
     def plan_changed(self, domain: str, plan: Plan | None) -> None:
         """A domain's plan is another one now."""
         if plan is None:

@@ -39,7 +39,7 @@ from headwater.access.presence import STREAM_PREFIX, WORKER_PREFIX, StreamPresen
 from headwater.center import metrics
 from headwater.center.config import CenterConfig
 from headwater.center.delays import Delays
-from headwater.center.department import Center, Department, Standing, StreamId
+from headwater.center.department import Center, Department, Standing, StreamId, Wanted
 from headwater.center.edges import Edges
 from headwater.center.hosts import Hosts, reap_left_behind
 from headwater.center.jobs import NO_SOURCE, Setup
@@ -170,6 +170,10 @@ class CenterServer:
         """Ask the departments about a stream again."""
         self.manager.again(stream)
         self._news.set()
+
+    def resume(self, stream: StreamId, kind: str, wanted: Wanted, gone_at: float) -> None:
+        """Let a job of a stream that has gone linger for the rest of its time."""
+        self.manager.resume(stream, kind, wanted, gone_at)
 
     def stand(self, kind: str, jobs: Collection[Standing]) -> None:
         """Let exactly these jobs of a department run, beside those of streams."""

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from headwater.center.continuity import Continuity
-from headwater.center.delay.spec import DelaySpec
+from headwater.center.delay.spec import NOTE_FILE, DelaySpec, Note
 from headwater.center.delay.spool import DelaySpool
 from headwater.center.jobs import JobState, Source
 from headwater.center.process import Desk
@@ -57,6 +57,7 @@ class DelayJob:
     async def run(self) -> None:
         """Raises OSError if the buffer cannot be written, TakenOver if another job publishes the copy."""
         self._spool = DelaySpool(self._folder)
+        self._note()
         try:
             async with asyncio.TaskGroup() as group:
                 self._playing = group.create_task(self._play(self._spool))
@@ -76,6 +77,7 @@ class DelayJob:
         if self._spec.delay_s < before_s and self._spool is not None:
             self._spool.clear()
             self._cleared.set()
+        self._note()
         self._reader.follow(source)
         self._publication.follow(source)
 
@@ -100,6 +102,11 @@ class DelayJob:
             detail=self._detail if not self._frames else waits,
             parts={"delay_s": str(self._spec.delay_s), "buffer_bytes": str(held)},
         )
+
+    def _note(self) -> None:
+        source = self._publication.source
+        note = Note(source.domain, source.app, source.stream, self._spec.delay_s)
+        (self._folder / NOTE_FILE).write_bytes(msgspec.json.encode(note))
 
     async def _take(self, spool: DelaySpool) -> None:
         async for part in self._reader:

@@ -1,4 +1,4 @@
-"""What a job of a delayed stream is told."""
+"""What a job of a delayed stream is told, and what it leaves beside its buffer."""
 
 from __future__ import annotations
 
@@ -11,3 +11,16 @@ class DelaySpec(msgspec.Struct, frozen=True):
     delay_s: int
     name: str
     folder: str
+
+
+NOTE_FILE = "stream.json"
+"""The `Note`, in the buffer's folder."""
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Whose buffer it is: a center that is started anew when the publisher has gone must know what to play."""
+
+    domain: str
+    app: str
+    stream: str
+    delay_s: int
