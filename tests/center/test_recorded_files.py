@@ -15,7 +15,7 @@ from headwater.center.record.recorder import Recorder, Unsupported
 from headwater.center.record.spec import Event, RecordSpec
 from headwater.center.record.spool import Folder, SpoolBusy
 from headwater.media import flv
-from headwater.media.tag import AUDIO, VIDEO, Tag
+from headwater.media.tag import AUDIO, VIDEO, Flags, Tag
 from headwater.protocols.rtmp import amf
 from support.media_clips import flv_clip
 from support.recordings import (
@@ -159,6 +159,23 @@ def test_a_publisher_who_returns_goes_on_with_the_same_files(tmp_path: Path) -> 
     assert playlist.count("#EXT-X-DISCONTINUITY\n") == 1
     assert [each.broken for each in slices(events, "m3u8")] == [False, False, True, False]
     assert slices(events, "m3u8")[2].start_ms == START_MS + 60_000
+
+
+@pytest.mark.parametrize("configured", [False, True], ids=["sound alone", "a picture that is announced and never comes"])
+def test_a_publisher_who_returns_without_a_picture_is_recorded(configured: bool, tmp_path: Path) -> None:
+    spec = a_spec(tmp_path / "recording", a_format("flv"))
+    with_picture, sound = tags_of(flv_clip(seconds=SECONDS)), tags_of(flv_clip(None, "aac", seconds=20))
+    record(spec, relayed(with_picture), session="s1")
+    header = [tag for tag in with_picture if tag.kind == VIDEO and tag.flags & Flags.CONFIG]
+    record(spec, relayed([*(header if configured else []), *sound]), session="s2", unix_ms=START_MS + 60_000)
+    made = finished(spec)
+    stored(spec, made, tmp_path / "bucket")
+    contents = Contents(str(tmp_path / "bucket" / files(made, "flv")[0].key))
+    recorded = contents.data("audio")[len(frames_of(with_picture, AUDIO)) :]
+    played = frames_of(sound, AUDIO)
+    assert recorded == played[-len(recorded) :]
+    lost_s = 20 * (1 - len(recorded) / len(played))
+    assert lost_s == pytest.approx(15.0 if configured else 0.0, abs=0.2)
 
 
 def test_a_process_that_follows_a_dead_one_writes_nothing_twice(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ PIECE_BYTES_MAX = 16 * 1024 * 1024
 """And at any frame after so many bytes: whoever reads pieces reads them whole."""
 
 PATIENCE_MS = 15_000
-"""A slice or file that should end waits so long for a key frame, then it ends without one."""
+"""A slice or file that should end waits so long for a key frame, then it ends without one; and sound for its picture."""
 
 GAP_MS = 1000
 """A longer hole where a connection was lost is marked as a break."""
@@ -94,6 +94,7 @@ class Recorder:
         """
         self._close_piece()
         self._held.clear()
+        self._configs.clear()  # they come again, of what the stream has now: a publisher may be back without a picture
         self._headed = self._mapped = False
         self._broken |= session != self._session and self.written_ms >= 0
         self._session = session
@@ -191,7 +192,7 @@ class Recorder:
         if not self._mapped:
             self._map(wire)
         time_ms = self._base_ms + ((wire - self._wire + _HALF & _MASK) - _HALF)
-        if self._waiting and not key:
+        if self._waiting and not key and (kind == VIDEO or time_ms < self._force_at_ms):
             return time_ms, False
         if kind in self._repeats:
             if time_ms <= self._last_ms[kind]:
@@ -280,7 +281,7 @@ class Recorder:
             self._waiting = True
         self._wire, self._base_ms = wire, wire_ms + self._offset_ms
         self._cut_at_ms = 0
-        self._force_at_ms = 0 if not self._waiting else _NEVER
+        self._force_at_ms = 0 if not self._waiting else self._base_ms + PATIENCE_MS
 
     def _goes_on(self, last: PieceLine) -> bool:
         """Whether this is the very live stream, on the very timeline, whose newest frames we have.
