@@ -433,6 +433,7 @@ def test_jobs_are_of_streams_and_renditions_that_a_rule_names(world: World) -> N
         return [wanted.id for wanted in world.shifts.wanted(stream, plan, {"sd": 1.0})]
 
     assert jobs(every) == ["play.test/live/cam", "play.test/live/cam_sd"]
+    assert [wanted.template for wanted in world.shifts.wanted(item, every, {"sd": 1.0})] == ["", "sd"]
     assert list(world.shifts.needs(item, every)) == ["sd"]
     source = msgspec.structs.replace(every, shifts=(Shift("*", "*"),))
     assert (jobs(source), list(world.shifts.needs(item, source))) == (["play.test/live/cam"], [])

@@ -7,6 +7,7 @@ import gc
 
 import pytest
 
+from headwater.cluster.centers import JobPresence
 from headwater.cluster.embedded import EmbeddedCluster
 from headwater.cluster.interface import Cluster, ClusterError, ClusterGone, Conflict, Event, LeaseEnded
 from headwater.cluster.limits import JOB_TIMEOUT_S, NAME_MAX_BYTES, VALUE_MAX_BYTES
@@ -345,3 +346,11 @@ async def test_what_exists_is_told_once_and_in_its_last_form_while_the_store_cha
     ]
     assert [await take_change(watch) for _ in range(3)] == [("k/1", b"new"), ("k/3", None), ("k/0", b"new")]
     await cluster.close()
+
+
+@pytest.mark.parametrize(
+    ("domain", "template", "name"),
+    [("play.test", "", "play.test/live/cam"), ("play.test", "low", "play.test/live/cam_low"), ("", "", "job-1")],
+)
+def test_a_job_is_called_by_what_it_works_on(domain: str, template: str, name: str) -> None:
+    assert JobPresence("record", "job-1", domain, "live", "cam", "s", "running", 1.0, template=template).name == name

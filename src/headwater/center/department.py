@@ -28,6 +28,7 @@ StreamId = tuple[str, str, str]
 class Wanted(msgspec.Struct, frozen=True):
     """A job that must run. id: unique within the department. spec: encoded JSON; a changed one is told to the running job.
 
+    template: of the rendition that it works on, "" for the source stream.
     linger_s: how long the job goes on once the stream's publisher has gone, for it may be back: then the job is told its new
     session as a changed source.
     """
@@ -35,6 +36,7 @@ class Wanted(msgspec.Struct, frozen=True):
     id: str
     spec: bytes
     linger_s: float = 0.0
+    template: str = ""
 
 
 class Standing(msgspec.Struct, frozen=True):

@@ -210,7 +210,7 @@ class RecordingDepartment:
             elif recording is not None and not recording.held:
                 recording.wanted = True
                 recording.session = stream.session
-                jobs.append(Wanted(str(recording.id), recording.encoded))
+                jobs.append(Wanted(str(recording.id), recording.encoded, template=template))
             elif recording is None and key not in self._beginning and self._wants(record, stream):
                 answer = self._answers.get((key[:3], stream.session))
                 self._own(self._begin(stream, record, template, orders.answered(formats, answer), record.on_demand))

@@ -397,6 +397,7 @@ def job_presences(hosts: Hosts) -> list[JobPresence]:
                 domain=source.domain,
                 app=source.app,
                 stream=source.stream,
+                template=job.desired.wanted.template,
                 session=source.session,
                 state="waiting" if state is None else state.state,
                 since=job.since,

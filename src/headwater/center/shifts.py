@@ -437,7 +437,7 @@ def _wanted(stream: StreamPresence, rule: Shift, template: str) -> Wanted:
         days=rule.days,
         folder=f"{FOLDER}/{hashlib.sha256(identity.encode()).hexdigest()[:24]}",
     )
-    return Wanted(identity, msgspec.json.encode(spec))
+    return Wanted(identity, msgspec.json.encode(spec), template=template)
 
 
 def _name(stream: str, template: str) -> str:

@@ -29,6 +29,7 @@ class CenterPresence(msgspec.Struct, frozen=True):
 class JobPresence(msgspec.Struct, frozen=True):
     """A job as API, console and metrics see it.
 
+    template: of the rendition on which it works, "" for the source stream (`stream`).
     state: `waiting` (for cores, or for its next try), `starting`, `running`. since: unix seconds at which it was wanted first.
     cpu: cores that it uses, memory_bytes: its resident memory; shared alike by the jobs of one process. restarts: how often it
     failed. error: why it failed the last time, or waits.
@@ -52,6 +53,14 @@ class JobPresence(msgspec.Struct, frozen=True):
     error: str = ""
     detail: str = ""
     parts: dict[str, str] = {}
+    template: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it works on, for people."""
+        if not self.domain:
+            return self.id
+        return f"{self.domain}/{self.app}/{self.stream}{'_' if self.template else ''}{self.template}"
 
 
 class CenterError(Exception):

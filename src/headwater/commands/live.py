@@ -70,9 +70,8 @@ def jobs(config: Config = None, data_dir: DataDir = None, sets: Sets = None, jso
         print_json(found)
         return
     for job in found:
-        stream = f"{job.domain}/{job.app}/{job.stream}" if job.domain else job.id
         cost = f"{job.cpu:5.2f} cores {job.memory_bytes / 1e6:6.0f} MB"
         said = "; ".join(filter(None, (job.error, job.detail)))
-        print(f"{job.kind:<10}{job.state:<10}{job.speed:5.2f}x {job.dropped:>6} dropped {cost}  {stream}  {said}".rstrip())
+        print(f"{job.kind:<10}{job.state:<10}{job.speed:5.2f}x {job.dropped:>6} dropped {cost}  {job.name}  {said}".rstrip())
     if not found:
         print("no jobs: nothing is live that a template is for")
