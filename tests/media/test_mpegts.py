@@ -271,6 +271,19 @@ def test_frames_of_any_size_fill_whole_packets(sizes: list[int]) -> None:
     assert [len(pes.data) for pes in read_ts(data).pes] == [6 + 4 + 1 + size for size in sizes]
 
 
+@pytest.mark.parametrize(("video", "audio"), [("h264", "aac"), ("hevc", "mp3"), (None, "aac")])
+def test_packets_are_the_same_one_tag_at_a_time_and_many_at_once(video: str | None, audio: str) -> None:
+    tags = flv.Reader().feed(flv_clip(video, audio)) * 8
+    muxer = _muxer(tags)
+    parts = [muxer.start_segment()]
+    for tag in tags:
+        data = b"before" + tag.payload + b"behind"
+        parts.append(bytes(muxer.add(tag.kind, tag.timestamp_ms, data, 6, len(data) - 6)))
+    parts.append(muxer.flush())
+    assert b"".join(parts) == _mux(tags)
+    assert 3 <= sum(map(bool, parts)) < len(tags) / 10
+
+
 @pytest.mark.parametrize(
     ("video", "audio", "word"),
     [("h264", "aac", None), ("hevc", "mp3", None), ("av1", "aac", "av1"), ("vp9", "aac", "vp9"), ("h264", "opus", "opus")],
