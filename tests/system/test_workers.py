@@ -170,6 +170,15 @@ def test_viewers_stay_when_the_publisher_moves_to_another_worker(pair: Pair, cli
             before = after
 
 
+def test_viewers_of_every_worker_are_let_go_when_the_window_has_passed(pair: Pair, clip: list[FlvTag]) -> None:
+    pair.session(reconnect_window=4)
+    with TagPush(pair.push_url()) as push:
+        push.send(clip[:200])
+        with Crowd(pair) as crowd:
+            push.client.abort()
+            within(6.5, lambda: all(viewer.ended.is_set() for viewer in crowd.all), "the end of all viewers")
+
+
 def test_hls_is_packed_once_and_every_worker_serves_it(pair: Pair, clip: list[FlvTag]) -> None:
     joins = total(pair.server, "headwater_plays_total", protocol="hls")
     url = pair.play_url("hls")

@@ -161,10 +161,13 @@ class Hub:
             log.info("publisher replaced", session=replaced.id, stream=str(stream.key), by=by)
         replaced.replaced("another publisher took over")
 
-    def unpublish(self, stream: LiveStream, publisher: Publisher) -> None:
-        """A publisher's session has ended: viewers wait for its return. One that was replaced before changes nothing."""
+    def unpublish(self, stream: LiveStream, publisher: Publisher, waited_s: float = 0) -> None:
+        """A publisher's session has ended: viewers wait for its return. One that was replaced before changes nothing.
+
+        waited_s: how long they have waited already, at the worker whose stream this one repeats.
+        """
         if stream.publisher is publisher:
-            self._lose(stream, stream.options.reconnect_window_s)
+            self._lose(stream, max(stream.options.reconnect_window_s - waited_s, 0))
 
     def _lose(self, stream: LiveStream, window_s: float) -> None:
         if stream.options.multi_stream:

@@ -53,8 +53,8 @@ log = structlog.get_logger()
 class Pull(asyncio.Protocol):
     """One stream as it comes from another worker. It is the stream's publisher here.
 
-    source: the other worker's index. ready: set once the last GOP is in the ring, so that viewers start with it, or once the
-    pull has failed.
+    source: the other worker's index. free_since: loop time since when that worker's stream has been without its publisher.
+    ready: set once the last GOP is in the ring, so that viewers start with it, or once the pull has failed.
     """
 
     remote = True
@@ -69,6 +69,7 @@ class Pull(asyncio.Protocol):
         self.ready: asyncio.Future[None] = loop.create_future()
         self.stream: LiveStream | None = None
         self.status = 0
+        self.free_since: float | None = None
         self._relay = relay
         self._head = b""
         self._reader: flv.Reader | None = None
@@ -367,7 +368,8 @@ class Relay:
         if pull.status == 404 and self.directory.elsewhere(key) is None:
             self.directory.forget(key)
         if pull.stream is not None:
-            self._hub.unpublish(pull.stream, pull)
+            waited_s = self._loop.time() - pull.free_since if pull.free_since is not None else 0.0
+            self._hub.unpublish(pull.stream, pull, waited_s)
         stream = self._hub.streams.get(key)
         if stream is not None and stream.publisher is None and not self._closed and key not in self._again:
             self._again[key] = self._loop.call_later(PULL_AGAIN_S, self._follow, key)
@@ -408,6 +410,9 @@ class Relay:
     def _moved(self, key: StreamKey) -> None:
         """The directory has another worker for a stream."""
         self.wake(key)
+        pull = self._pulls.get(key)
+        if pull is not None:
+            pull.free_since = self._free_since(key)
         if self.directory.elsewhere(key) is not None:
             self._follow(key)
         else:
@@ -433,10 +438,14 @@ class Relay:
         pull = self._pulls.get(key)
         if pull is None:
             pull = self._pulls[key] = Pull(self, key, source, self._loop)
+            pull.free_since = self._free_since(key)
             task = self._loop.create_task(self._connect(pull))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return pull
+
+    def _free_since(self, key: StreamKey) -> float | None:
+        return self._loop.time() if self.directory.elsewhere(key) is None else None
 
     async def _connect(self, pull: Pull) -> None:
         path = self.directory.socket(pull.source)
