@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from headwater.access import plan
-from headwater.access.plan import Group, Plan
+from headwater.access.plan import Group, Plan, Rendition
 from headwater.access.policy import (
     Access,
     AgentRule,
@@ -217,6 +217,48 @@ async def test_a_change_of_the_rules_holds_at_once_for_who_is_connected(world: W
     CHANGES[change](world)
     assert not wire.ask(reload).startswith("HTTP/1.1 200")
     assert world.read == 2
+
+
+@pytest.mark.parametrize("change", [change for change in CHANGES if change not in ("another key", "remote authentication")])
+async def test_segments_are_for_those_alone_who_may_play_whoever_tells_them_the_address(world: World, change: str) -> None:
+    wire = Wire(world.node)
+    segment = world.segment(wire.ask(request()))
+    assert [wire.ask(segment)[9:12] for _ in range(2)] == ["200"] * 2
+    CHANGES[change](world)
+    for asker in (wire, Wire(world.node)):
+        assert asker.ask(segment)[9:12] in ("302", "403", "404")
+
+
+@pytest.mark.parametrize(
+    ("access", "other"),
+    [
+        (Access(ip=IpRule(("192.0.2.7",))), ("192.0.2.7", "TLSv1.3")),
+        (Access(region=RegionRule(("CN",))), ("114.114.114.114", "TLSv1.3")),
+        (Access(ipv6=False), ("2001:db8::1", "TLSv1.3")),
+        (Access(tls_versions=("TLSv1.3",)), ("192.0.2.1", "TLSv1.2")),
+        (Access(), ("114.114.114.114", "TLSv1.3")),
+    ],
+)
+async def test_a_segment_that_one_got_is_not_for_who_comes_from_elsewhere(
+    world: World, access: Access, other: tuple[str, str]
+) -> None:
+    world.change(access=access)
+    if access == Access():
+        world.node.rules.set_block(Block(*KEY, RegionRule(("CN",)), time.time() + 60))
+    segment = world.segment(Wire(world.node, tls="TLSv1.3").ask(request()))
+    for _ in range(2):
+        assert Wire(world.node, tls="TLSv1.3").ask(segment)[9:12] == "200"
+        assert Wire(world.node, *other).ask(segment)[9:12] == "403"
+
+
+async def test_a_blocked_stream_is_so_under_the_names_of_its_renditions_and_groups(world: World) -> None:
+    planned = Plan(DOMAIN, "", "", renditions=(Rendition("*", "ld"),), groups=(Group("*", "multi", ("", "ld")),))
+    world.node.renditions.plan_changed(f"{plan.PLAN_PREFIX}{DOMAIN}", plan.encode(planned))
+    world.change(signing=Signing(enabled=False))
+    world.node.rules.set_block(Block(*KEY, RegionRule(("CN",)), time.time() + 60))
+    for path in (PATH, "/live/cam_ld.m3u8", "/live/cam_multi.m3u8", "/live/cam_ld.flv", "/live/cam_ld-1-0123456789abcdef.ts"):
+        assert Wire(world.node, "114.114.114.114").ask(request(path))[9:12] == "403", path
+    assert Wire(world.node, "192.0.2.1").ask(request("/live/cam_ld-1-0123456789abcdef.ts"))[9:12] == "404"
 
 
 ANSWERS: dict[str, Answers] = {

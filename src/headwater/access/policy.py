@@ -158,6 +158,11 @@ class Access(msgspec.Struct, frozen=True, omit_defaults=True):
     tls_versions: tuple[str, ...] = ()
     ipv6: bool = True
 
+    @property
+    def by_connection(self) -> bool:
+        """Whether two clients who send the same bytes may be judged differently: for an address or a version of TLS."""
+        return self.ip is not None or self.region is not None or bool(self.tls_versions) or not self.ipv6
+
 
 class Answers(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a streaming domain answers over HTTP.

@@ -43,6 +43,9 @@ NAME_MAX = 253
 """Characters of a domain name (RFC 1035 section 2.3.4); nothing longer can be under a name with a leading dot."""
 
 
+_NOT_BLOCKED: tuple[float, Check] = (0.0, lambda client: None)
+
+
 class Rules:
     """All policies and bans, as told by the cluster's store. `domain` arguments are lower-case, without a port.
 
@@ -171,6 +174,28 @@ class Rules:
             return refuse("wrong_type")
         return self._admit(policy, app, stream, uri, token, client, now_s, ignore_expiry)
 
+    def admit_part(self, domain: str, app: str, stream: str, client: Client, now_s: float) -> Grant | Refusal:
+        """May this client have a part of a play (an HLS segment), whose address it can only know from a playlist?
+
+        As admit_play, but that address stands for the signature.
+        """
+        policy = self._find(domain)
+        if policy is None:
+            return refuse("unknown_domain")
+        if policy.type != "liveVideo":
+            return refuse("wrong_type")
+        return self._admit(policy, app, stream, "", None, client, now_s, ignore_expiry=True, signed=False)
+
+    @property
+    def any_blocks(self) -> bool:
+        """Whether `blocked` could say anything at all."""
+        return bool(self._blocks)
+
+    def blocked(self, domain: str, app: str, stream: str, client: Client, now_s: float) -> Refusal | None:
+        """Why a viewer may not have this stream of a main streaming domain where it is; None if it may."""
+        until_s, check = self._blocks.get((domain, app, stream), _NOT_BLOCKED)
+        return check(client) if until_s > now_s else None
+
     def _find(self, domain: str) -> Policy | None:
         """The policy of a name, or of the nearest name with a leading dot, which stands for every subdomain of it."""
         policy = self._decoded(domain)
@@ -200,6 +225,7 @@ class Rules:
         client: Client,
         now_s: float,
         ignore_expiry: bool,
+        signed: bool = True,
     ) -> Grant | Refusal:
         if policy.status != "online":
             return refuse("domain_offline")
@@ -217,7 +243,7 @@ class Rules:
         if refusal is not None:
             return refusal
         policy = judged.policy
-        if policy.signing.enabled:
+        if signed and policy.signing.enabled:
             fault = signing.check(
                 uri, token, policy.signing.keys, policy.signing.validity_s, now_s, ignore_expiry=ignore_expiry
             )
@@ -226,9 +252,10 @@ class Rules:
         # last, so that only the holder of a key learns what is forbidden
         if self._bans.get((main.domain, app, stream), now_s) > now_s:
             return refuse("forbidden")
-        block = self._blocks.get((main.domain, app, stream))
-        if block is not None and block[0] > now_s and policy.type == "liveVideo" and (refusal := block[1](client)) is not None:
-            return refusal
+        if self._blocks and policy.type == "liveVideo":
+            refusal = self.blocked(main.domain, app, stream, client, now_s)
+            if refusal is not None:
+                return refusal
         return Grant(policy, main, main.domain, app, stream)
 
     def _compiled(self, policy: Policy, *, staging: bool) -> _Judged:

@@ -81,7 +81,7 @@ CONDITIONS = frozenset({"range", "if-range", "if-none-match"})
 TIMELINE = "/openapi/timeline/query"
 """Where players ask what time shift can be asked for (reference media-plane 6.4)."""
 
-_SLICE = re.compile(r"/(?P<app>[^/]+)/[^/]+-t(?P<number>\d{1,12})-(?P<word>[0-9a-f]{16})\.ts")
+_SLICE = re.compile(r"/(?P<app>[^/]+)/(?P<stream>[^/]+)-t(?P<number>\d{1,12})-(?P<word>[0-9a-f]{16})\.ts")
 _SEGMENT = re.compile(r"/(?P<app>[^/]+)/(?P<stream>[^/]+)-(?P<number>\d{1,12})-(?P<word>[0-9a-f]{16})\.ts")
 _HOST = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?", re.ASCII)
 _PLAY = re.compile(r"/(?P<app>[^/]+)/(?P<stream>[^/]+)\.(?P<format>flv|m3u8)")
@@ -157,10 +157,10 @@ class HttpDelivery:
         path = unquote(request.path)
         segment = _SEGMENT.fullmatch(path)
         if segment is not None:
-            return self._segment(request, segment, self._doors.http(peer, "hls", request.headers))
+            return self._segment(session_id, request, segment, self._doors.http(peer, "hls", request.headers))
         kept = _SLICE.fullmatch(path)
         if kept is not None:
-            return self._slice(request, kept, self._doors.http(peer, "hls", request.headers))
+            return self._slice(session_id, request, kept, self._doors.http(peer, "hls", request.headers))
         if path == TIMELINE:
             return self._timeline(session_id, request, self._doors.http(peer, "hls", request.headers))
         play = _PLAY.fullmatch(path)
@@ -443,17 +443,24 @@ class HttpDelivery:
             self._sent((ask.domain, ask.client.secure), len(response.body))
         return response
 
-    def _segment(self, request: Request, match: re.Match[str], client: Client) -> Answer:
-        query = split_query("?" + request.query)[1]
-        domain = request_domain(request.headers.get("host"), query)
-        key = self._delivery.stream_key(domain, match["app"], match["stream"])
-        if key is None:
-            return _no_segment()
+    def _part(self, session_id: str, request: Request, match: re.Match[str], client: Client) -> tuple[str, Grant] | Response:
+        """The domain that is asked for a part of a play, and that it may give it; or the answer to a refusal."""
+        domain = request_domain(request.headers.get("host"), split_query("?" + request.query)[1])
+        ask = PlayRequest(domain, match["app"], match["stream"], request.path, None, client)
+        verdict = self._delivery.admit_part(session_id, ask)
+        return self._refused(request, ask, verdict) if isinstance(verdict, Refusal) else (domain, verdict)
+
+    def _segment(self, session_id: str, request: Request, match: re.Match[str], client: Client) -> Answer:
+        part = self._part(session_id, request, match, client)
+        if isinstance(part, Response):
+            return part
+        domain, grant = part
+        key = StreamKey(grant.domain, grant.app, grant.stream)
         name = f"{match['number']}-{match['word']}"
         data = self._segment_here(key, int(match["number"]), match["word"]) or self.hls_cache.segment_at_hand(key, name)
         if data is None and self._delivery.sources.known_elsewhere(key):
             return self._segment_later(request, domain, client, key, name)
-        again = self._segment_again_of(request, match, domain, client, key)
+        again = self._segment_again_of(request, match, domain, client, key) if self._delivery.alike(grant) else None
         return self._give_segment(request, domain, client, name, data, again)
 
     def _segment_again_of(
@@ -481,13 +488,13 @@ class HttpDelivery:
             time.time(),
         )
 
-    async def _slice(self, request: Request, match: re.Match[str], client: Client) -> Response:
+    async def _slice(self, session_id: str, request: Request, match: re.Match[str], client: Client) -> Response:
         """A slice of a stream's past."""
-        domain = request_domain(request.headers.get("host"), split_query("?" + request.query)[1])
-        key = self._delivery.stream_key(domain, match["app"], "")
-        if key is None:
-            return _no_segment()
-        data = await self.shift_cache.slice(SliceAsked(key.domain, key.app, int(match["number"]), match["word"]))
+        part = self._part(session_id, request, match, client)
+        if isinstance(part, Response):
+            return part
+        domain, grant = part
+        data = await self.shift_cache.slice(SliceAsked(grant.domain, grant.app, int(match["number"]), match["word"]))
         return self._give_segment(request, domain, client, f"{match['number']}-{match['word']}", data)
 
     def _timeline(self, session_id: str, request: Request, client: Client) -> Awaitable[Response]:

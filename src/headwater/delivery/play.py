@@ -129,6 +129,16 @@ class Delivery:
                 return verdict, StreamKey(verdict.domain, request.app, request.stream)
         return self.refuse(session_id, request, verdict)
 
+    def admit_part(self, session_id: str, request: PlayRequest) -> Grant | Refusal:
+        """May this client have a part of a play, such as an HLS segment? Its address is the proof of a signature (Rules)."""
+        verdict = self._rules.admit_part(request.domain, request.app, request.stream, request.client, time.time())
+        verdict = self._placed(request, verdict)
+        return verdict if isinstance(verdict, Grant) else self.refuse(session_id, request, verdict)
+
+    def alike(self, grant: Grant) -> bool:
+        """Whether everybody who sends the same bytes is judged alike, as long as `revision` is the same."""
+        return not (grant.policy.access.by_connection or self._rules.any_blocks)
+
     def refuse(self, session_id: str, request: PlayRequest, refusal: Refusal) -> Refusal:
         """Count and log a refusal, and return it."""
         return record(self._counters, "play", session_id, request, refusal)
@@ -239,7 +249,7 @@ class Delivery:
         self._asker.ask_later(rule, "play", request, refused)
 
     def judge(self, request: PlayRequest, *, ignore_expiry: bool) -> Grant | Refusal:
-        return self._rules.admit_play(
+        verdict = self._rules.admit_play(
             request.domain,
             request.app,
             request.stream,
@@ -249,3 +259,12 @@ class Delivery:
             time.time(),
             ignore_expiry=ignore_expiry,
         )
+        return self._placed(request, verdict)
+
+    def _placed(self, request: PlayRequest, verdict: Grant | Refusal) -> Grant | Refusal:
+        """A stream that is blocked in a region is so under every name: its renditions and groups show the same."""
+        if isinstance(verdict, Grant) and self._rules.any_blocks:
+            source = self.renditions.source(StreamKey(verdict.domain, verdict.app, verdict.stream))
+            if source is not None:
+                return self._rules.blocked(*source, request.client, time.time()) or verdict
+        return verdict

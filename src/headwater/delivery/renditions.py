@@ -144,6 +144,11 @@ class Renditions:
                 return GroupOf(source, tuple(children))
         return None
 
+    def source(self, key: StreamKey) -> StreamKey | None:
+        """The stream of which a name shows a rendition or a group; None if it shows itself."""
+        found = self.made(key) or self.group(key)
+        return None if found is None else found.source
+
     def live(self, key: StreamKey) -> bool:
         """Whether a stream is here or at another worker, or waits here for its publisher."""
         return key in self._hub.streams or self._names.elsewhere(key)
