@@ -17,9 +17,10 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -101,9 +102,11 @@ class Platform:
         self.first_account: NewAccount | None = None
         self.first_operator: NewUser | None = None
         self.services: Services
+        self.supervisors: list[Supervisor] = []
+        self._node = settings.node.id or socket.gethostname()
         self._data_dir = Path(settings.data_dir).absolute()
         self._exits = contextlib.AsyncExitStack()
-        self.supervisors: list[Supervisor] = []
+        self._sources: list[exposition.Source] = []
 
     async def start(self) -> None:
         """Start every part. Raises PlatformError and SettingsError; what was started by then is stopped again."""
@@ -130,16 +133,14 @@ class Platform:
         _prepare_folder(self._data_dir)
         exits.enter_context(_lock(self._data_dir))
         _check_free(settings.listen)
-        certificate, key = tls.certificate(settings.tls, self._data_dir / "tls", datetime.datetime.now(datetime.UTC))
+        tls_files = tls.certificate(settings.tls, self._data_dir / "tls", datetime.datetime.now(datetime.UTC))
         trust = issuance.trust(settings.acme)
         run_dir = exits.enter_context(_run_folder(self._data_dir))
-        node = settings.node.id or socket.gethostname()
         try:
             places = Places(settings.places)
         except PlacesError as error:
             raise PlatformError(str(error)) from error
         exits.callback(places.close)
-
         try:
             database = await Database.of(settings)
         except (SecretsError, DatabaseUnusableError) as error:
@@ -148,107 +149,130 @@ class Platform:
         cluster = EmbeddedCluster()
         exits.push_async_callback(cluster.close)
         self.services = services.build(database, cluster, settings)
-        accounts, streams = self.services.accounts, self.services.streams
         await self.services.domains.publish_all()
         await self.services.plans.everything()
-        cluster_socket = run_dir / CLUSTER_SOCKET
-        server: ClusterServer = await serve(cluster, str(cluster_socket))
+        server: ClusterServer = await serve(cluster, str(run_dir / CLUSTER_SOCKET))
         exits.push_async_callback(server.close)
-        exits.push_async_callback(streams.close_history)
-        await exits.enter_async_context(_background(streams.run_history))
-        exits.push_async_callback(streams.note_faults, settings.data_dir)  # of the last pushes that the workers cut
+        await self._look_after(database, cluster, trust)
 
-        async def tell_faults() -> None:
-            await streams.run_faults(settings.data_dir)
-
-        await exits.enter_async_context(_background(tell_faults))
-        await exits.enter_async_context(_background(streams.run_purge))
-        await exits.enter_async_context(_background(self.services.callbacks.run))
-        await exits.enter_async_context(_background(self.services.callbacks.run_purge))
-        await exits.enter_async_context(_background(self.services.domains.run_settling))
-        if self.services.filings.required:
-            await exits.enter_async_context(_background(self.services.filing_watch.run))
-        await exits.enter_async_context(_background(self.services.nodes.run))
-        await exits.enter_async_context(_background(self.services.certificates.run_warnings))
-        if self.services.certificates.free_available:
-            issuer = issuance.Issuer(database, cluster, self.services.certificates, settings.acme, trust)
-            await exits.enter_async_context(_background(issuer.run))
-        await exits.enter_async_context(_background(self.services.cnames.run))
-
-        await exits.enter_async_context(_background(self.services.usage.run_purge))
-        await exits.enter_async_context(_background(self.services.snapshots.run_purge))
-
-        readers: list[Read] = []
-        sources = [
+        self._sources = [
             exposition.Source(lambda: store_families(cluster)),
             exposition.Source(self.services.certificates.families),
             exposition.Source(self.services.callbacks.families),
             exposition.Source(self.services.uploads.families),
         ]
+        await self._start_workers(cluster, run_dir, tls_files)
+        presence_here = own_presence(self._node, settings, places)
+        load = MachineLoad(settings.node.capacity_mbps).look
+        await self._keep_running(NodeAnnouncer(cluster, presence_here, f"{WORKER_PREFIX}{self._node}/", load).run)
+        if settings.listen.dns:
+            await self._start_dns(cluster, run_dir, (*presence_here.addresses_v4, *presence_here.addresses_v6))
+        if settings.center.enabled:
+            await self._start_center(cluster, run_dir)
+        await self._serve_pages()
+        # the last step: a start that fails must not keep a secret that nobody has seen
+        if not await self.services.accounts.accounts():
+            self.first_account = await self.services.accounts.create(FIRST_ACCOUNT, actor=Actor("first start"))
+        if settings.listen.console and not await self.services.users.users():
+            self.first_operator = await self.services.users.create(FIRST_OPERATOR, None, actor=Actor("first start"))
+
+    async def _look_after(self, database: Database, cluster: EmbeddedCluster, trust: ssl.SSLContext) -> None:
+        """Begin the background work of the services."""
+        all_, streams, data_dir = self.services, self.services.streams, self.settings.data_dir
+        self._exits.push_async_callback(streams.close_history)
+        await self._keep_running(streams.run_history)
+        self._exits.push_async_callback(streams.note_faults, data_dir)  # of the last pushes that the workers cut
+
+        async def tell_faults() -> None:
+            await streams.run_faults(data_dir)
+
+        for work in (
+            tell_faults,
+            streams.run_purge,
+            all_.callbacks.run,
+            all_.callbacks.run_purge,
+            all_.domains.run_settling,
+            all_.nodes.run,
+            all_.certificates.run_warnings,
+            all_.cnames.run,
+            all_.usage.run_purge,
+            all_.snapshots.run_purge,
+        ):
+            await self._keep_running(work)
+        if all_.filings.required:
+            await self._keep_running(all_.filing_watch.run)
+        if all_.certificates.free_available:
+            await self._keep_running(issuance.Issuer(database, cluster, all_.certificates, self.settings.acme, trust).run)
+
+    async def _start_workers(self, cluster: EmbeddedCluster, run_dir: Path, tls_files: tuple[Path, Path]) -> None:
+        """Start the media workers, and collect what they count."""
+        settings = self.settings
+        readers: list[Read] = []
         workers = settings.workers or len(os.sched_getaffinity(0))
         for index in range(workers):
             internal_socket = str(run_dir / f"worker-{index}.sock")
             config = WorkerConfig(
-                node=node,
+                node=self._node,
                 index=index,
                 workers=workers,
                 settings=_for_processes(settings),
-                cluster_socket=str(cluster_socket),
+                cluster_socket=str(run_dir / CLUSTER_SOCKET),
                 internal_socket=internal_socket,
-                tls_certificate=str(certificate),
-                tls_key=str(key),
+                tls_certificate=str(tls_files[0]),
+                tls_key=str(tls_files[1]),
             )
-            sources.append(exposition.worker_source(index, internal_socket))
+            self._sources.append(exposition.worker_source(index, internal_socket))
             readers.append(worker_usage(internal_socket))
-            self.supervisors.append(
-                Supervisor(
-                    f"worker-{index}",
-                    (sys.executable, "-m", "headwater.node"),
-                    msgspec.json.encode(config) + b"\n",
-                    settings.drain_s,
-                    on_exit=functools.partial(forget_worker, cluster, node, index),
-                )
-            )
-        exits.push_async_callback(self._stop_workers)
+            gone = functools.partial(forget_worker, cluster, self._node, index)
+            self._supervise(f"worker-{index}", "headwater.node", config, settings.drain_s, on_exit=gone)
+        self._exits.push_async_callback(self._stop_supervised)
         await self._ready(cluster, WORKER_PREFIX, self.supervisors)
         collector = UsageCollector(readers, self.services.usage.record)
-        exits.push_async_callback(collector.collect)  # what came since the last time, while the workers still answer
-        await exits.enter_async_context(_background(collector.run))
-        load = MachineLoad(settings.node.capacity_mbps).look
-        presence_here = own_presence(node, settings, places)
-        announcer = NodeAnnouncer(cluster, presence_here, f"{WORKER_PREFIX}{node}/", load)
-        await exits.enter_async_context(_background(announcer.run))
-        if settings.listen.dns:
-            dns_socket = str(run_dir / "dns.sock")
-            addresses = (*presence_here.addresses_v4, *presence_here.addresses_v6)
-            told = DnsConfig(node, addresses, _for_processes(settings), str(cluster_socket), dns_socket)
-            command = (sys.executable, "-m", "headwater.dns")
-            dns = Supervisor("dns", command, msgspec.json.encode(told) + b"\n", settings.drain_s)
-            self.supervisors.append(dns)
-            sources.append(exposition.Source(lambda: exposition.worker_families(dns_socket)))
-            await self._ready(cluster, DNS_PREFIX, [dns])
-        if settings.center.enabled:
-            center_socket = str(run_dir / "center.sock")
-            work = CenterConfig(node, settings, str(cluster_socket), center_socket)
-            command = (sys.executable, "-m", "headwater.center")
-            center = Supervisor("center", command, msgspec.json.encode(work) + b"\n", CENTER_DRAIN_S)
-            exits.push_async_callback(center.stop)  # before the workers: recordings are finished while their streams still run
-            self.supervisors.append(center)
-            sources.append(exposition.Source(lambda: exposition.worker_families(center_socket)))
-            await self._ready(cluster, CENTER_PREFIX, [center])
+        self._exits.push_async_callback(collector.collect)  # what came since the last time, while the workers still answer
+        await self._keep_running(collector.run)
 
+    async def _start_dns(self, cluster: EmbeddedCluster, run_dir: Path, addresses: tuple[str, ...]) -> None:
+        dns_socket = str(run_dir / "dns.sock")
+        config = DnsConfig(self._node, addresses, _for_processes(self.settings), str(run_dir / CLUSTER_SOCKET), dns_socket)
+        dns = self._supervise("dns", "headwater.dns", config, self.settings.drain_s)
+        self._sources.append(exposition.Source(lambda: exposition.worker_families(dns_socket)))
+        await self._ready(cluster, DNS_PREFIX, [dns])
+
+    async def _start_center(self, cluster: EmbeddedCluster, run_dir: Path) -> None:
+        center_socket = str(run_dir / "center.sock")
+        config = CenterConfig(self._node, self.settings, str(run_dir / CLUSTER_SOCKET), center_socket)
+        center = self._supervise("center", "headwater.center", config, CENTER_DRAIN_S)
+        # it ends before the workers: recordings are finished while their streams still run
+        self._exits.push_async_callback(center.stop)
+        self._sources.append(exposition.Source(lambda: exposition.worker_families(center_socket)))
+        await self._ready(cluster, CENTER_PREFIX, [center])
+
+    async def _serve_pages(self) -> None:
+        """Answer at the listeners of the main process."""
         for name, app in (
-            ("metrics", exposition.create_app(sources)),
-            ("console", headwater.console.app.create_app(self.services, settings)),
-            ("api", _api(self.services, settings)),
+            ("metrics", exposition.create_app(self._sources)),
+            ("console", headwater.console.app.create_app(self.services, self.settings)),
+            ("api", _api(self.services, self.settings)),
         ):
-            address = listen_address(getattr(settings.listen, name))
+            address = listen_address(getattr(self.settings.listen, name))
             if address is not None:
-                await exits.enter_async_context(_web(name, app, address))
-        if not await accounts.accounts():  # the last step: a start that fails must not keep a secret that nobody has seen
-            self.first_account = await accounts.create(FIRST_ACCOUNT, actor=Actor("first start"))
-        if settings.listen.console and not await self.services.users.users():
-            self.first_operator = await self.services.users.create(FIRST_OPERATOR, None, actor=Actor("first start"))
+                await self._exits.enter_async_context(_web(name, app, address))
+
+    def _supervise(
+        self,
+        name: str,
+        module: str,
+        config: WorkerConfig | DnsConfig | CenterConfig,
+        drain_s: float,
+        on_exit: Callable[[], Awaitable[None]] | None = None,
+    ) -> Supervisor:
+        command = (sys.executable, "-m", module)
+        supervisor = Supervisor(name, command, msgspec.json.encode(config) + b"\n", drain_s, on_exit=on_exit)
+        self.supervisors.append(supervisor)
+        return supervisor
+
+    async def _keep_running(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        await self._exits.enter_async_context(_background(work))
 
     async def _ready(self, cluster: EmbeddedCluster, prefix: str, supervisors: Sequence[Supervisor]) -> None:
         """Wait until each process has put its key below a prefix."""
@@ -265,7 +289,7 @@ class Platform:
             raise PlatformError(f"not ready within {ready_s:.0f} s: {names}")
         raise PlatformError(f"{ended.name} ended at its start; its own message stands above")
 
-    async def _stop_workers(self) -> None:
+    async def _stop_supervised(self) -> None:
         await asyncio.gather(*(supervisor.stop() for supervisor in self.supervisors))
 
 

@@ -96,7 +96,10 @@ class Supervisor:
             started = self._clock()
             self._last_exit = code = await self._live()
             if self._on_exit is not None:
-                await self._on_exit()
+                try:
+                    await self._on_exit()
+                except Exception:  # the worker must come back all the same
+                    log.exception("what a worker has left behind could not be taken back", worker=self.name)
             if not self.first_exit.done():
                 self.first_exit.set_result(code)
             if self._stopping.is_set():

@@ -48,9 +48,9 @@ async def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setattr(supervisor, "KILL_MARGIN_S", 0.1)
     started: list[Supervisor] = []
 
-    def begin(code: str, **options: float) -> Supervisor:
+    def begin(code: str, *, drain_s: float = 5.0, on_exit: Callable[[], Awaitable[None]] | None = None) -> Supervisor:
         command = (sys.executable, "-S", "-c", code, str(tmp_path / "told"))
-        started.append(Supervisor("worker-0", command, b"what it must know\n", options.get("drain_s", 5.0)))
+        started.append(Supervisor("worker-0", command, b"what it must know\n", drain_s, on_exit=on_exit))
         return started[-1]
 
     yield begin
@@ -101,6 +101,16 @@ async def test_a_worker_that_dies_comes_back_and_the_log_says_why(start: Start, 
     assert worker.first_exit.result() == -signal.SIGKILL
     (died,) = [line for line in logs if line["event"] == "worker died"]
     assert (died["exit"], died["log_level"]) == ("SIGKILL", "error")
+
+
+async def test_a_worker_comes_back_even_if_what_it_left_cannot_be_cleared_away(start: Start) -> None:
+    async def clear_away() -> None:
+        raise OSError("the store is away")
+
+    with capture_logs() as logs:
+        worker = start(SHORT, on_exit=clear_away)
+        await eventually(lambda: worker.restarts >= 2)
+    assert "what a worker has left behind could not be taken back" in [line["event"] for line in logs]
 
 
 async def test_pauses_grow_up_to_a_bound(start: Start) -> None:
