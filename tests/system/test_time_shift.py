@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -124,9 +125,8 @@ def test_a_kept_stream_is_played_as_a_video_and_as_it_was(pair: Pair, kept: int)
 def test_a_delayed_copy_is_published_later_and_outlives_its_source(pair: Pair, clip: list[FlvTag]) -> None:
     rule = {"domain": pair.streaming, "app": "live", "stream": "*"}
     pair.api.call("CreateLiveDelayConfig", **rule, delay_time=16, task_trigger_mode="CONFIG_ONLY")
-    with sqlite3.connect(
-        Path(pair.server.data_dir) / "headwater.db"
-    ) as database:  # the API offers none that a test could await
+    # The API offers no delay that a test could await.
+    with contextlib.closing(sqlite3.connect(Path(pair.server.data_dir) / "headwater.db", isolation_level=None)) as database:
         database.execute("UPDATE delay_configs SET delay_s = ? WHERE domain = ?", (DELAY_S, pair.streaming))
     pair.api.call("OpenLiveShift", domain_name=pair.streaming, stream_name="nobody")  # compiles the plan anew
     with TagPush(pair.push_url()) as push:
