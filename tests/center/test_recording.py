@@ -362,6 +362,24 @@ async def test_a_customers_server_decides_once_for_a_push(world: World) -> None:
     assert [(format_.format, format_.cycle_s) for format_ in spec.formats] == [("mp4", 5)]
 
 
+async def test_what_was_decided_of_a_push_is_forgotten_when_it_is_long_over(world: World) -> None:
+    [department] = world.center.departments
+    assert isinstance(department, RecordingDepartment)
+    await world.plan("flv", on_demand=1)
+    camera = Camera(world, "s1")
+    camera.write(CLIP)
+    await camera.announce()
+    await wait(lambda: world.in_state("declined"), "the answer is noted")
+    await camera.end()
+    world.clock.now_s += recording.STOPPED_KEPT_S
+
+    async def forgotten() -> bool:
+        world.clock.now_s += recording.PURGE_S
+        return not department._answers and not department._stopped and not await world.recordings()
+
+    await wait(forgotten, "nothing is left of it, in memory and in the database")
+
+
 async def test_a_push_says_itself_whether_it_is_recorded(world: World) -> None:
     await world.plan("flv", on_demand=2)
     silent = Camera(world, "s1")

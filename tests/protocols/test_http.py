@@ -75,6 +75,12 @@ def test_an_upgrade_is_a_request_like_any_other() -> None:
     assert request.headers["upgrade"] == "websocket"
 
 
+@pytest.mark.parametrize(("data", "name"), [(b"\x03" + bytes(1536), "RTMP"), (b"\x16\x03\x01\x02\x00\x01", "TLS")])
+def test_another_protocol_is_named(data: bytes, name: str) -> None:
+    with pytest.raises(HttpError, match=f"looks like {name}"):
+        read(data)
+
+
 @pytest.mark.parametrize(
     ("data", "status"),
     [

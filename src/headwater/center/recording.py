@@ -59,6 +59,9 @@ LOOK_S = 1.0
 TIDY_S = 60.0
 """How often folders are removed whose files are all stored."""
 
+PURGE_S = 3600.0
+"""How often rows are deleted of pushes that were not recorded."""
+
 FINISHERS = 2
 """Recordings that are finished at a time: it costs a core for seconds."""
 
@@ -150,6 +153,8 @@ class RecordingDepartment:
         self._beginning: set[Key] = set()
         self._stopped: dict[Key, str] = {}
         self._answers: dict[tuple[StreamId, str], orders.Answer | None] = {}
+        self._away: set[StreamId] = set()
+        self._purge_at_s = 0.0
         self._again_at: dict[StreamId, float] = {}
         self._finishers = asyncio.Semaphore(FINISHERS)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -161,9 +166,9 @@ class RecordingDepartment:
     async def start(self) -> None:
         """Take up every recording that is not closed: note what its journal says, and give its publisher time to be seen."""
         now_s = self._now_s()
+        await self._forget()
         async with self._center.database.write() as session:
             past = now_s - STOPPED_KEPT_S
-            await session.execute(delete(Recording).where(Recording.state == "declined", Recording.close_at_s < past))
             mine = select(Recording).where(Recording.node == self._center.node)
             for row in await session.scalars(mine.where(Recording.state.in_(("live", "paused", "closing")))):
                 self._keep(_Open(row))
@@ -721,6 +726,7 @@ class RecordingDepartment:
                     self._center.again(stream)
                 if now_s >= tidy_at_s:
                     tidy_at_s = now_s + TIDY_S
+                    await self._forget()
                     await asyncio.to_thread(self._tidy, frozenset(self._open))
             except Exception:  # the top of this task: a database that fails now may be back later
                 log.exception("recordings could not be looked after")
@@ -741,6 +747,20 @@ class RecordingDepartment:
             recording.close_at_s = min(recording.close_at_s, now_s + max(recording.spec.delay_s, GRACE_S))
             if recording.state == "paused" and not recording.wanted and recording.close_at_s <= now_s:
                 self._close(recording)
+
+    async def _forget(self) -> None:
+        """Drop what was decided of pushes that are over. A stream that was away a look ago as well comes back as another."""
+        decided = {key[:3] for key in self._stopped} | {stream for stream, _ in self._answers}
+        away = {stream for stream in decided if self._center.stream(stream) is None}
+        over, self._away = away & self._away, away
+        self._stopped = {key: session for key, session in self._stopped.items() if key[:3] not in over}
+        self._answers = {key: answer for key, answer in self._answers.items() if key[0] not in over}
+        now_s = self._now_s()
+        if now_s >= self._purge_at_s:
+            self._purge_at_s = now_s + PURGE_S
+            past = now_s - STOPPED_KEPT_S
+            async with self._center.database.write() as session:
+                await session.execute(delete(Recording).where(Recording.state == "declined", Recording.close_at_s < past))
 
     def _tidy(self, open_: Collection[int]) -> None:
         """Remove the folders of closed recordings that hold no file any more that is to be stored."""

@@ -25,9 +25,11 @@ HEADS_KEPT = 64
 COPIED_BYTES_MAX = 16 * 1024
 """A larger body is not put behind its head into one piece: copying it would cost more than a second piece."""
 
-
 REPEATED_BYTES_MAX = 2 * 1024
 """A longer request is not remembered for when it comes again: with cookies of a page they are rare, and viewers are many."""
+
+OTHER_PROTOCOLS = {b"\x03": "RTMP", b"\x16": "TLS"}
+"""What clients speak that were given the wrong port, by the first byte (RTMP 1.0, 5.2.2; RFC 8446, 5.1)."""
 
 Parts = tuple[bytes, ...]
 """A whole answer as it goes to the socket, in pieces."""
@@ -99,7 +101,9 @@ class RequestReader:
         except httptools.HttpParserUpgrade:
             pass  # the request stands in the list; whatever follows is not HTTP
         except httptools.HttpParserError as error:
-            raise self._error or HttpError(400, f"not a valid HTTP request: {error}") from None
+            other = OTHER_PROTOCOLS.get(data[:1]) if was_idle else None
+            why = f"this looks like {other}, which has a port of its own" if other else str(error)
+            raise self._error or HttpError(400, f"not a valid HTTP request: {why}") from None
         if self._error is not None:
             raise self._error
         if self._head_bytes > MAX_HEAD_BYTES:
