@@ -10,6 +10,7 @@ from headwater.commands.callbacks import callback_app
 from headwater.commands.certificates import certificate_app
 from headwater.commands.claims import claim_app
 from headwater.commands.console import console_app
+from headwater.commands.domains import domain_app
 from headwater.commands.filings import filing_app
 from headwater.commands.groups import group_app
 from headwater.commands.live import jobs, snapshot
@@ -37,6 +38,7 @@ for name, group in (
     ("certificate", certificate_app),
     ("claim", claim_app),
     ("console", console_app),
+    ("domain", domain_app),
     ("filing", filing_app),
     ("group", group_app),
     ("quota", quota_app),

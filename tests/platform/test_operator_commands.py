@@ -144,3 +144,50 @@ def test_tickets_are_answered(server: Server, owner: Api, name: str) -> None:
     for arguments in (("show", "9999"), ("reply", "9999", "x"), ("approve", "9999"), ("reject", "9999", "x")):
         assert "EntityNotExist.Ticket" in refused(server, "ticket", *arguments)
     assert "InvalidStatus" in refused(server, "ticket", "list", "--status", "lost")
+
+
+def test_a_domain_goes_its_whole_way_by_commands(server: Server, owner: Api, name: str) -> None:
+    account, push, play, sub = owner.account.account_id, f"push.{name}", f"play.{name}", f"sub.{name}"
+    assert f"push.{name} CNAME push.{name}." in server.run("domain", "add", account, push, "ingest")
+    made = json.loads(server.run("domain", "add", account, play, "streaming", "--edge-group", "overseas", "--json"))
+    assert (made["name"], made["type"], made["scope"], made["status"]) == (play, "liveVideo", "overseas", "online")
+    assert "DomainAlreadyExist" in refused(server, "domain", "add", account, play, "ingest")
+    assert "InvalidDomainName.Malformed" in refused(server, "domain", "add", account, f"*.{name}", "ingest")
+    assert "InvalidRegion" in refused(server, "domain", "add", account, sub, "streaming", "--center", "moon")
+    server.run("domain", "add", account, sub, "streaming")
+    server.run("domain", "bind", push, play)
+    server.run("domain", "bind", sub, play)
+    bound = owner.call("DescribeLiveDomainMapping", domain_name=play)["LiveDomainModels"]["LiveDomainModel"]
+    assert [(one["DomainName"], one["Type"]) for one in bound] == [(push, "publish"), (sub, "play")]
+    shown = server.run("domain", "show", play)
+    assert f"ingest domain {push}\nsub-streaming domain {sub}\n" in shown
+    assert f"CNAME {play}." in shown
+    assert json.loads(server.run("domain", "show", push, "--json"))["bound"] == [{"domain": play, "type": "vhost"}]
+    server.run("domain", "edge-group", play, "global")
+    server.run("domain", "stop", play)
+    detail = owner.call("DescribeLiveDomainDetail", domain_name=play)["DomainDetail"]
+    assert (detail["DomainStatus"], detail["Scope"]) == ("offline", "global")
+    server.run("domain", "start", play)
+    listed = json.loads(server.run("domain", "list", "--account", account, "--search", name, "--json"))
+    assert [(one["name"], one["status"]) for one in listed] == [(play, "online"), (push, "online"), (sub, "online")]
+    assert f"{play}  streaming  online  " in server.run("domain", "list", "--search", name)
+    server.run("domain", "unbind", push)
+    server.run("domain", "unbind", sub)
+    assert "not bound" in refused(server, "domain", "unbind", push)
+    for domain in (push, play, sub):
+        server.run("domain", "delete", domain)
+        assert "InvalidDomain.NotFound" in refused(server, "domain", "show", domain)
+
+
+def test_a_root_is_proved_by_commands(server: Server, owner: Api) -> None:
+    account, root = owner.account.account_id, f"a{secrets.token_hex(5)}.example.org"
+    said = refused(server, "domain", "add", account, f"play.{root}", "streaming")
+    content = owner.call("DescribeLiveVerifyContent", domain_name=root)["Content"]
+    assert "TXT record verification.example.org" in said
+    assert f"value {content}" in said
+    assert "http://example.org/verification.html" in said
+    nowhere = "domains.ownership.resolvers=127.0.0.1:1"
+    assert f"value {content}" in refused(server, "domain", "verify", account, f"play.{root}", "--set", nowhere)
+    server.run("root", "grant", account, root)
+    assert server.run("domain", "verify", account, f"play.{root}") == "example.org is proved\n"
+    server.run("root", "release", root)
