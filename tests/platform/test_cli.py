@@ -84,6 +84,12 @@ def test_accounts_are_made_and_listed(tmp_path: Path) -> None:
     assert made["access_key_secret"] not in headwater("account", "list", "--data-dir", str(tmp_path / "new")).stdout
 
 
+def test_a_folder_without_data_is_not_taken_for_one_with_data(tmp_path: Path) -> None:
+    first, again = (headwater("account", "list", "--data-dir", str(tmp_path / "data")) for _ in range(2))
+    assert first.stderr == f"headwater: a new database was made in {tmp_path}/data\n"
+    assert again.stderr == ""
+
+
 def test_an_account_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     assert headwater("account", "create", "alice", "--data-dir", str(tmp_path)).returncode == 0
     assert "EntityAlreadyExists" in refused("account", "create", "alice", "--data-dir", str(tmp_path))

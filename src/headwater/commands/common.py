@@ -61,17 +61,22 @@ def with_database(settings: Settings, use: Callable[[Database], Coroutine[Any, A
     """Run something on the database, which may be in use by a running server."""
     from headwater.domains.errors import DomainError
     from headwater.store.crypto import SecretsError
-    from headwater.store.database import Database, DatabaseUnusableError
+    from headwater.store.database import DATABASE_FILE, Database, DatabaseUnusableError
+
+    folder = Path(settings.data_dir)
+    new = not settings.database and not (folder / DATABASE_FILE).exists()
 
     async def work() -> T:
         database = await Database.of(settings)
+        if new:  # whoever meant another folder would wonder where everything is
+            print(f"headwater: a new database was made in {folder}", file=sys.stderr)
         try:
             return await use(database)
         finally:
             await database.close()
 
     try:
-        Path(settings.data_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return asyncio.run(work())
     except DomainError as error:
         fail(f"{error.code}: {error.message}")
