@@ -171,7 +171,7 @@ class Platform:
             await self._start_center(cluster, run_dir)
         await self._serve_pages()
         # the last step: a start that fails must not keep a secret that nobody has seen
-        if not await self.services.accounts.accounts():
+        if not await self.services.accounts.accounts(at_most=1):
             self.first_account = await self.services.accounts.create(FIRST_ACCOUNT, actor=Actor("first start"))
         if settings.listen.console and not await self.services.users.users():
             self.first_operator = await self.services.users.create(FIRST_OPERATOR, None, actor=Actor("first start"))

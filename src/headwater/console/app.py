@@ -186,7 +186,7 @@ async def _answer(visit: Visit, page: Page, access: Access) -> Response:
         if access == "operator" and not visit.operator:
             return _error(visit, 404)
     if visit.operator and not visit.partial:
-        visit.all_accounts = (await visit.services.accounts.accounts())[:ACCOUNTS_OFFERED]
+        visit.all_accounts = await visit.services.accounts.accounts(at_most=ACCOUNTS_OFFERED)
     try:
         if request.method == "POST":
             visit.form = await read_form(request)

@@ -99,10 +99,10 @@ class AccountService:
             raise error("EntityAlreadyExists.Account") from None
         return created
 
-    async def accounts(self) -> list[AccountRecord]:
-        """All accounts, by name."""
+    async def accounts(self, at_most: int | None = None) -> list[AccountRecord]:
+        """All accounts, or the first ones, by name."""
         async with self._database.read() as session:
-            rows = await session.scalars(select(Account).order_by(Account.name))
+            rows = await session.scalars(select(Account).order_by(Account.name).limit(at_most))
             return [AccountRecord(row.id, row.name, row.created_s) for row in rows]
 
     async def find(self, name_or_id: str) -> str:
