@@ -291,8 +291,11 @@ class Responder:
         try:
             query = m.parse(message)
         except m.MessageError as error:
-            flags = int.from_bytes(message[2:4]) & (m.OPCODE | m.RD)
             self._tell(error.rcode)
+            if error.query is not None:
+                said = Sections(error.rcode, lasting=False)
+                return self._assemble(error.query, said, b"", UDP_PAYLOAD_PLAIN_BYTES), b"error", False
+            flags = int.from_bytes(message[2:4]) & (m.OPCODE | m.RD)
             return m.header(b"", m.QR | flags | error.rcode, 0, 0, 0, 0), b"error", False
         proved = False
         options = b""

@@ -60,11 +60,16 @@ _SUBNET = struct.Struct("!HBB")
 
 
 class MessageError(Exception):
-    """A query that cannot be answered with more than this code."""
+    """A query that cannot be answered with more than this code.
 
-    def __init__(self, rcode: int) -> None:
+    query: as far as it was read, if its EDNS options are what is wrong. Its answer must have an OPT record, or resolvers take
+    us for a server that knows no EDNS (RFC 6891 section 7).
+    """
+
+    def __init__(self, rcode: int, query: Query | None = None) -> None:
         super().__init__(rcode)
         self.rcode = rcode
+        self.query = query
 
 
 class Subnet(NamedTuple):
@@ -115,7 +120,10 @@ def parse(message: bytes) -> Query:
             if record_type == OPT:
                 if query.edns or not root or number < answers + authorities:
                     raise MessageError(FORMERR)
-                query = _with_edns(query, record_class, ttl, message[at : at + length])
+                try:
+                    query = _with_edns(query, record_class, ttl, message[at : at + length])
+                except (MessageError, struct.error):
+                    raise MessageError(FORMERR, query._replace(edns=True)) from None
             at += length
     except (ValueError, IndexError, struct.error):
         raise MessageError(FORMERR) from None
