@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,6 +30,7 @@ from headwater.console.pages import (
     domains,
     functions,
     nodes,
+    player,
     registers,
     signin,
     streams,
@@ -71,8 +72,8 @@ def create_app(services: Services, settings: Settings, clock: Callable[[], float
         return [Route(path, _endpoint(console, act, access), methods=["POST"])]
 
     routes = [
-        Route("/player", _player),
         Mount("/static", _Static()),
+        *page("/player", player.show, access="anybody"),
         *page("/", domains.home),
         *page("/sign-in", signin.show, access="anybody", post=signin.sign_in),
         *action("/sign-out", signin.sign_out),
@@ -239,10 +240,6 @@ def _missing(console: Console) -> Callable[[Request, Exception], Awaitable[Respo
         return _error(visit, fault.status_code)
 
     return missing
-
-
-async def _player(_: Request) -> Response:
-    return FileResponse(STATIC / "player.html")
 
 
 class _Static:

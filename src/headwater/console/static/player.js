@@ -5,6 +5,11 @@ const video = element("video");
 let stop = () => {};
 let over = false; // what was said last is the end of it: late events of the video must not hide it
 
+// The page has every text in its reader's language, as data of the line that shows them.
+function text(name, ...values) {
+  return values.reduce((filled, value) => filled.replace("%s", () => value), element("state").dataset[name]);
+}
+
 function say(text, bad = false) {
   over = over || bad;
   element("state").textContent = text;
@@ -12,16 +17,11 @@ function say(text, bad = false) {
 }
 
 function refused(code) {
-  const reasons = {
-    403: "the signature is missing, wrong or expired, or the domain or the stream is stopped",
-    404: "there is no such stream or domain at the moment",
-    503: "it is too busy",
-  };
-  return `The server refused (HTTP ${code})${reasons[code] ? `: ${reasons[code]}` : ""}.`;
+  return text(`refused-${code}` in element("state").dataset ? `refused-${code}` : "refused", code);
 }
 
 function playFlv(url) {
-  if (!mpegts.isSupported()) return say("This browser cannot play FLV: it has no Media Source Extensions.", true);
+  if (!mpegts.isSupported()) return say(text("noFlv"), true);
   const player = mpegts.createPlayer(
     { type: "flv", isLive: true, url, cors: true },
     { enableStashBuffer: false, liveBufferLatencyChasing: true },
@@ -30,13 +30,13 @@ function playFlv(url) {
   player.on(mpegts.Events.MEDIA_INFO, () => (received = true));
   player.on(mpegts.Events.ERROR, (type, detail, info) => {
     if (info && info.code >= 400) say(refused(info.code), true);
-    else if (type === mpegts.ErrorTypes.NETWORK_ERROR) say("The server cannot be reached, or the connection broke.", true);
-    else say(`This browser cannot play the stream (${detail}).`, true);
+    else if (type === mpegts.ErrorTypes.NETWORK_ERROR) say(text("unreachable"), true);
+    else say(text("unplayable", detail), true);
   });
   player.on(mpegts.Events.LOADING_COMPLETE, () => {
     over = true;
-    if (received) say("The stream has ended.");
-    else say("The connection was closed before any media came: the URL is not valid, or the stream is not on air.", true);
+    if (received) say(text("ended"));
+    else say(text("closed"), true);
   });
   player.attachMediaElement(video);
   player.load();
@@ -45,7 +45,7 @@ function playFlv(url) {
 
 function playHls(url) {
   if (!Hls.isSupported()) {
-    if (!video.canPlayType("application/vnd.apple.mpegurl")) return say("This browser cannot play HLS.", true);
+    if (!video.canPlayType("application/vnd.apple.mpegurl")) return say(text("noHls"), true);
     video.src = url;
     stop = () => video.removeAttribute("src");
     return;
@@ -55,8 +55,8 @@ function playHls(url) {
     if (!data.fatal) return;
     const code = data.response && data.response.code;
     if (code >= 400) say(refused(code), true);
-    else if (data.type === Hls.ErrorTypes.NETWORK_ERROR) say("The server cannot be reached, or the connection broke.", true);
-    else say(`This browser cannot play the stream (${data.details}).`, true);
+    else if (data.type === Hls.ErrorTypes.NETWORK_ERROR) say(text("unreachable"), true);
+    else say(text("unplayable", data.details), true);
   });
   player.loadSource(url);
   player.attachMedia(video);
@@ -67,16 +67,16 @@ function play(url) {
   stop();
   stop = () => {};
   over = false;
-  say("Connecting…");
+  say(text("connecting"));
   let path;
   try {
     path = new URL(url).pathname;
   } catch {
-    return say("This is not a URL.", true);
+    return say(text("noUrl"), true);
   }
   if (path.endsWith(".flv")) playFlv(url);
   else if (path.endsWith(".m3u8")) playHls(url);
-  else return say("The path of the URL must end in .flv or .m3u8.", true);
+  else return say(text("otherPath"), true);
   video.play().catch(() => {});
 }
 
@@ -87,11 +87,11 @@ function show() {
   element("picture").textContent = video.videoWidth ? `${video.videoWidth} × ${video.videoHeight}` : "–";
   element("played").textContent = `${video.currentTime.toFixed(1)} s`;
   element("buffered").textContent = `${Math.max(ahead, 0).toFixed(1)} s`;
-  element("dropped").textContent = `${quality.droppedVideoFrames} of ${quality.totalVideoFrames}`;
+  element("dropped").textContent = text("dropped", quality.droppedVideoFrames, quality.totalVideoFrames);
 }
 
-video.addEventListener("playing", () => say("Playing."));
-video.addEventListener("waiting", () => over || say("Waiting for data…"));
+video.addEventListener("playing", () => say(text("playing")));
+video.addEventListener("waiting", () => over || say(text("waiting")));
 element("form").addEventListener("submit", (event) => {
   event.preventDefault();
   play(element("url").value.trim());
