@@ -124,6 +124,22 @@ async def test_a_job_that_fails_is_started_again_with_pauses_that_grow(house: Ho
     assert house.hosts.restarts["record"] >= 3
 
 
+async def test_a_job_that_has_been_well_for_a_while_has_no_error_any_more(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.want("cam")
+    await house.running("cam")
+    (first,) = await house.started(1)
+    os.kill(first, signal.SIGKILL)
+    await house.started(2)
+    await house.running("cam")
+    job = house.hosts.jobs["record", "cam"]
+    assert (job.error, job.failures) == ("the process died by SIGKILL", 1)
+    monkeypatch.setattr(hosts_module, "HEALTHY_S", 0.0)
+    await house.until(lambda: not job.error, "its error is forgotten")
+    assert job.failures == 1
+
+
 async def test_a_job_whose_process_crashes_is_started_in_another_one(house: House) -> None:
     house.want("cam", "crash")
     await house.until(lambda: len(house.department.over) > 1, "it has crashed twice")

@@ -175,7 +175,7 @@ def test_a_publisher_who_returns_without_a_picture_is_recorded(configured: bool,
     played = frames_of(sound, AUDIO)
     assert recorded == played[-len(recorded) :]
     lost_s = 20 * (1 - len(recorded) / len(played))
-    assert lost_s == pytest.approx(15.0 if configured else 0.0, abs=0.2)
+    assert lost_s == pytest.approx(2.0 if configured else 0.0, abs=0.2)
 
 
 def test_a_process_that_follows_a_dead_one_writes_nothing_twice(tmp_path: Path) -> None:

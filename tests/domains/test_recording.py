@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from headwater.access.plan import Plan, Record, RecordFormat, best_match, decode, plan_key
 from headwater.domains.errors import DomainError
@@ -14,7 +15,7 @@ from headwater.domains.library import LibraryFormat
 from headwater.domains.record_content import Clip
 from headwater.domains.record_rules import GivenFormat
 from headwater.domains.rules import format_time
-from headwater.store.models import MediaSlice
+from headwater.store.models import MediaSlice, Recording
 from support.domain_world import ACTOR, PLAY, PUSH, World, code, refused
 from support.record_rows import BUCKET, ENDPOINT, Center, recorded
 
@@ -397,7 +398,9 @@ async def test_what_is_too_old_is_forgotten(world: World) -> None:
     async with world.database.read() as session:
         assert await session.get(MediaSlice, 1) is None
     world.now_s += 91 * 86_400
-    assert await world.streams.purge() == 2
+    assert await world.streams.purge() == 3
+    async with world.database.read() as session:
+        assert await session.scalar(select(func.count()).select_from(Recording)) == 0
 
 
 async def test_changes_stand_in_the_audit_log(world: World) -> None:

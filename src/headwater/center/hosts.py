@@ -103,6 +103,12 @@ class RunningJob:
         wanted = self.desired.wanted
         return Start(wanted.id, self.desired.source, msgspec.Raw(wanted.spec), self._attempts)
 
+    def alive(self, state: JobState, now: float) -> None:
+        """It has said what it does."""
+        self.state = state
+        if now - self._started_at >= HEALTHY_S:
+            self.error = ""  # whoever looks at a job that is well should not think that it is not
+
     def failed(self, error: str, now: float) -> None:
         """It has ended though it is wanted: note when to try again."""
         if now - self._started_at >= HEALTHY_S:
@@ -273,7 +279,7 @@ class JobProcess:
             case Alive():
                 for name, state in report.jobs.items():
                     if (job := self.jobs.get(name)) is not None:
-                        job.state = state
+                        job.alive(state, self._alive_at)
             case Answer():
                 future = self._asked.get(report.id)
                 if future is not None and not future.done():

@@ -32,7 +32,7 @@ class JobPresence(msgspec.Struct, frozen=True):
     template: of the rendition on which it works, "" for the source stream (`stream`).
     state: `waiting` (for cores, or for its next try), `starting`, `running`. since: unix seconds at which it was wanted first.
     cpu: cores that it uses, memory_bytes: its resident memory; shared alike by the jobs of one process. restarts: how often it
-    failed. error: why it failed the last time, or waits.
+    failed. error: why it failed the last time, until it has run well for a minute, or why it waits.
     speed, frames, dropped, detail, parts: see center.jobs.JobState.
     """
 

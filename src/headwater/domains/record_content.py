@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeVar
 from urllib.parse import quote
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from headwater.access.plan import RecordFormat
@@ -26,7 +26,7 @@ from headwater.domains.object_names import fill, problem
 from headwater.domains.rules import parse_time
 from headwater.media.hls import Segment, media_playlist
 from headwater.store.database import Actor, Database
-from headwater.store.models import Domain, MediaSlice, Publish, RecordedFile, RecordIndexFile, Recording
+from headwater.store.models import Domain, MediaSlice, Publish, RecordedFile, RecordIndexFile, Recording, Upload
 from headwater.store.objects import ObjectError, ObjectStores, check_key
 
 SPAN_MAX_S: Final = 4 * 86_400
@@ -522,6 +522,7 @@ async def purge(session: AsyncSession, now_s: float, at_once: int) -> int:
             ),
         ),
         (RecordedFile, and_(RecordedFile.state == "stored", RecordedFile.created_s < now_s - KEPT_S)),
+        (Recording, _over(now_s - KEPT_S)),
     ]
     for model, is_old in model_and_age:
         old = list(await session.scalars(select(model.id).where(is_old).limit(at_once)))
@@ -529,6 +530,17 @@ async def purge(session: AsyncSession, now_s: float, at_once: int) -> int:
             await session.execute(delete(model).where(model.id.in_(old)))
             count += len(old)
     return count
+
+
+def _over(before_s: float) -> ColumnElement[bool]:
+    """A recording that was closed before this time, and of which nothing is known or waits any more."""
+    return and_(
+        Recording.state.in_(("closed", "failed")),
+        *(time_s < before_s for time_s in (Recording.started_s, Recording.ended_s, Recording.close_at_s)),
+        ~exists().where(RecordedFile.recording == Recording.id),
+        ~exists().where(MediaSlice.recording == Recording.id),
+        ~exists().where(Upload.owner_kind == "init", Upload.owner_id == Recording.id),
+    )
 
 
 def object_url(endpoint: str, bucket: str, key: str) -> str:

@@ -28,6 +28,9 @@ PIECE_BYTES_MAX = 16 * 1024 * 1024
 PATIENCE_MS = 15_000
 """A slice or file that should end waits so long for a key frame, then it ends without one; and sound for its picture."""
 
+SILENT_VIDEO_MS = 2000
+"""Sound that has waited so long without any picture is recorded alone: its publisher may have come back without one."""
+
 GAP_MS = 1000
 """A longer hole where a connection was lost is marked as a break."""
 
@@ -193,6 +196,8 @@ class Recorder:
             self._map(wire)
         time_ms = self._base_ms + ((wire - self._wire + _HALF & _MASK) - _HALF)
         if self._waiting and not key and (kind == VIDEO or time_ms < self._force_at_ms):
+            if kind == VIDEO:
+                self._force_at_ms = self._base_ms + PATIENCE_MS
             return time_ms, False
         if kind in self._repeats:
             if time_ms <= self._last_ms[kind]:
@@ -281,7 +286,7 @@ class Recorder:
             self._waiting = True
         self._wire, self._base_ms = wire, wire_ms + self._offset_ms
         self._cut_at_ms = 0
-        self._force_at_ms = 0 if not self._waiting else self._base_ms + PATIENCE_MS
+        self._force_at_ms = 0 if not self._waiting else self._base_ms + SILENT_VIDEO_MS
 
     def _goes_on(self, last: PieceLine) -> bool:
         """Whether this is the very live stream, on the very timeline, whose newest frames we have.
