@@ -335,3 +335,17 @@ async def test_the_edge_group_changes_only_with_a_filing(china: World) -> None:
     policy = await china.policy("a.example.com")
     assert policy is not None
     assert policy.scope == "global"
+
+
+async def test_a_domain_that_went_offline_is_back_once_it_is_where_no_filing_is_needed(china: World) -> None:
+    await file(china, expires="2026-11-22")
+    await china.add("a.example.com", "liveVideo", GERMANY, "global")
+    china.now_s += DAY_S
+    await china.domains.check_filings()
+    assert (await china.domains.detail(china.account, "a.example.com")).status == "offline"
+    await china.domains.set_scope(china.account, "a.example.com", "overseas", actor=ACTOR)
+    record = await china.domains.detail(china.account, "a.example.com")
+    assert (record.scope, record.status, record.description) == ("overseas", "online", "")
+    await china.domains.stop(china.account, "a.example.com", actor=ACTOR)
+    await china.domains.set_scope(china.account, "a.example.com", "overseas", actor=ACTOR)
+    assert (await china.domains.detail(china.account, "a.example.com")).status == "offline"

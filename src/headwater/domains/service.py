@@ -249,6 +249,7 @@ class DomainService:
             domain.scope, domain.modified_s = scope, now_s
             change.after = {"scope": scope}
         await self.publisher.policies([domain.name])
+        await self.check_filings(domain.root)  # what was offline for want of a filing may need none there
 
     async def list_domains(
         self,
