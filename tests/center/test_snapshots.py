@@ -195,6 +195,7 @@ async def test_while_the_store_is_away_numbered_pictures_wait_and_the_newest_one
     await world.worker.cluster.delete(stream_key(*KEY))
     await eventually(lambda: not world.center.hosts.jobs, "the job has ended")
     await camera.end()
+    await eventually(lambda: not any(spool.left(world.folder / "spool")), "each picture is noted down")
     rows = await world.rows()
     assert {row.state for row in rows} == {"waiting"}
     async with world.database.write() as session:

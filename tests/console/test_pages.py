@@ -32,6 +32,7 @@ PAGES = [
     "/filings",
     "/claims",
     "/callbacks",
+    "/uploads",
     "/accounts",
     "/users",
     "/audit",

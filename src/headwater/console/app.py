@@ -36,6 +36,7 @@ from headwater.console.pages import (
     streams,
     tickets,
     transcoding,
+    uploads,
     usage,
 )
 from headwater.console.render import STATIC, Pages
@@ -114,6 +115,7 @@ def create_app(services: Services, settings: Settings, clock: Callable[[], float
         *page("/filings", registers.filings, access="operator", post=registers.change_filings),
         *page("/claims", registers.claims, access="operator", post=registers.change_claims),
         *page("/callbacks", dead_letters.show, access="operator", post=dead_letters.change),
+        *page("/uploads", uploads.show, access="operator", post=uploads.change),
         *page("/accounts", accounts.show, access="operator", post=accounts.create),
         *page("/accounts/{id}", accounts.account),
         *action("/accounts/{id}/keys", accounts.change_key),

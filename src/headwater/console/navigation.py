@@ -50,6 +50,7 @@ GROUPS = (
             Item("/users", "Operators and users", "users", operator=True),
             Item("/nodes", "Nodes", "nodes", operator=True),
             Item("/callbacks", "Undelivered callbacks", "alert", operator=True),
+            Item("/uploads", "Files not stored", "upload", operator=True),
             Item("/audit", "Audit log", "audit"),
         ),
     ),
