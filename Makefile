@@ -9,6 +9,9 @@ TESTS ?=
 # Test processes side by side: one more than there are cores, because they wait for a third of their time.
 JOBS ?= $(shell expr $$(nproc) + 1)
 
+# The tests start the program a hundred times: without compiled files each start would compile all of it.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fmt programs pytest constraints clean
 

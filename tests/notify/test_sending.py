@@ -198,16 +198,17 @@ async def test_a_stream_waits_for_its_own_callbacks_and_for_nobody_elses(world: 
 async def test_a_restart_sends_what_was_left_and_what_was_under_way_again(world: World, customer: CallbackServer) -> None:
     await set_urls(world, customer.url("/s"))
     await tell(world, "a", "a", "b")
-    reached = asyncio.Event()
+    reached = asyncio.Semaphore(0)
     loop = asyncio.get_running_loop()
 
     def hold(handler: Handler) -> None:
-        loop.call_soon_threadsafe(reached.set)
+        loop.call_soon_threadsafe(reached.release)
         customer.ended.wait(5)
 
     customer.behaves["/s"] = hold
     sender = asyncio.create_task(world.services.callbacks.run())
-    await reached.wait()
+    for _ in ("a", "b"):  # one call of each stream is under way
+        await reached.acquire()
     sender.cancel()
     await asyncio.gather(sender, return_exceptions=True)
     assert len(await rows(world, "queued")) == 3

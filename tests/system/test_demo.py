@@ -19,7 +19,7 @@ from support.wait import until
 @pytest.fixture
 def environ() -> dict[str, str]:
     """Free ports for a demo, by the environment."""
-    listen = {f"HEADWATER_LISTEN__{name.upper()}": f"127.0.0.1:{free_port()}" for name in LISTENERS}
+    listen = {f"HEADWATER_LISTEN__{name.upper()}": f"127.0.0.1:{free_port()}" for name in (*LISTENERS, "dns")}
     return {**os.environ, **listen}
 
 
