@@ -119,6 +119,33 @@ def test_a_low_latency_rendition_gives_each_frame_at_once_and_has_no_b_frames(so
             assert shown_ms(ready[0]) == ready[0].timestamp_ms
 
 
+def test_a_slow_picture_is_not_held_back_by_frames_to_look_ahead_to() -> None:
+    slides = footage(9.0, fps=1, gop=3, audio=None)
+    made = {
+        "plain": SMALL,
+        "hevc": Video(codec="h265", kbps=200, height=90),
+        "narrow": Video(kbps=200, height=90, narrowband=True),
+        "narrow-hevc": Video(codec="h265", kbps=200, height=90, narrowband=True),
+    }
+    transcoder = Transcoder(Spec(tuple(rendition(template, video) for template, video in made.items())))
+    shown = dict.fromkeys(made, -1)
+    for tag in slides:
+        transcoder.feed(tag)
+        for template, ready in transcoder.take().items():
+            shown[template] = max([shown[template], *map(shown_ms, frames(ready))])
+    newest_ms = shown_ms(frames(slides)[-1])
+    late_ms = {template: newest_ms - shown_at for template, shown_at in shown.items()}
+    assert max(late_ms["plain"], late_ms["hevc"]) == 0
+    assert max(late_ms.values()) <= 3000
+
+
+def test_the_first_sound_has_its_own_time_before_what_follows() -> None:
+    made, _ = transcode(footage(1.0, rate_hz=48_000, start_ms=500_000), rendition("a", None, Audio("aac", 48)))
+    times = [tag.timestamp_ms for tag in made["a"] if not tag.flags & Flags.CONFIG]
+    assert len(times) == len(set(times))
+    assert times[0] < 500_000 <= times[1]  # an encoder of AAC begins with what leads in
+
+
 def test_removes_b_frames_even_from_a_stream_that_is_copied_otherwise(source: list[Tag]) -> None:
     made, _ = transcode(source, rendition("rts", Video(codec="copy", bframes=False), Audio("opus")))
     assert all(shown_ms(tag) == tag.timestamp_ms for tag in frames(made["rts"]))

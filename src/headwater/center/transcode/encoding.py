@@ -27,6 +27,15 @@ H264_PRESET, H264_NARROWBAND_PRESET = "veryfast", "medium"
 H265_PRESET, H265_NARROWBAND_PRESET = "superfast", "fast"
 """By libx264's and libx265's names. Narrowband spends some three times the work to keep the quality at less rate."""
 
+LOOK_AHEAD_FRAMES = {"veryfast": 10, "medium": 40, "superfast": 10, "fast": 15}
+"""What these presets look ahead, which is so many frames of delay."""
+
+LOOK_AHEAD_S, NARROWBAND_LOOK_AHEAD_S = 0.5, 2.0
+"""And no longer: ten frames of a presentation with one frame a second would be ten seconds."""
+
+B_FRAMES = 3
+"""At most in a row, where there are any."""
+
 PROFILES = {1: "baseline", 2: "main", 3: "high"}
 
 GLOBAL_HEADER = 1 << 22
@@ -143,26 +152,32 @@ def video_options(name: str, video: Video, target: Target, threads: int) -> dict
     without_b = not video.bframes or video.low_latency
     options = {"forced-idr": "1"}
     if name == "libx265":
-        options["preset"] = H265_NARROWBAND_PRESET if video.narrowband else H265_PRESET
+        options["preset"] = preset = H265_NARROWBAND_PRESET if video.narrowband else H265_PRESET
         options["profile"] = "main"
         if video.low_latency:
             options["tune"] = "zerolatency"
         pool = (
             "pools=none:frame-threads=1" if threads == 1 else f"pools={threads}:frame-threads={1 if video.low_latency else 2}"
         )
+        ahead = 0 if video.low_latency else _look_ahead(preset, video, target)
+        b_frames = 0 if without_b else max(0, min(B_FRAMES, ahead - 1))  # libx265 wants to look further than they reach
         options["x265-params"] = (
             f"log-level=error:info=0:repeat-headers=0:open-gop=0:scenecut=0:keyint={GOP_ENDLESS}:min-keyint=1:"
-            f"vbv-maxrate={kbps}:vbv-bufsize={buffer_kbits}:{pool}" + (":bframes=0" if without_b else "")
+            f"vbv-maxrate={kbps}:vbv-bufsize={buffer_kbits}:{pool}:rc-lookahead={ahead}:bframes={b_frames}"
         )
         return options
     options |= {"maxrate": f"{kbps}k", "bufsize": f"{buffer_kbits}k"}
     if without_b or video.profile == 1:
         options["bf"] = "0"
     if name == "libx264":
-        options["preset"] = H264_NARROWBAND_PRESET if video.narrowband else H264_PRESET
+        options["preset"] = preset = H264_NARROWBAND_PRESET if video.narrowband else H264_PRESET
         options["profile"] = PROFILES[video.profile]
         options["sc_threshold"] = "0"
-        if video.low_latency:
+        ahead = 0 if video.low_latency else _look_ahead(preset, video, target)
+        if ahead:
+            options["rc-lookahead"] = str(ahead)
+            options.setdefault("bf", str(min(B_FRAMES, ahead)))
+        else:
             options["tune"] = "zerolatency"
     else:
         options |= {"preset": "p6" if video.narrowband else "p4", "rc": "vbr", "no-scenecut": "1"}
@@ -170,6 +185,11 @@ def video_options(name: str, video: Video, target: Target, threads: int) -> dict
         if video.low_latency:
             options |= {"tune": "ull", "zerolatency": "1", "delay": "0"}
     return options
+
+
+def _look_ahead(preset: str, video: Video, target: Target) -> int:
+    """How many frames an encoder looks ahead."""
+    return min(LOOK_AHEAD_FRAMES[preset], int(target.fps * (NARROWBAND_LOOK_AHEAD_S if video.narrowband else LOOK_AHEAD_S)))
 
 
 @functools.cache

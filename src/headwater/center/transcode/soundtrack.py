@@ -8,7 +8,7 @@ import structlog
 from headwater.access.plan import Audio
 from headwater.center.transcode import tags
 from headwater.center.transcode.encoding import AudioEncoder, EncoderError
-from headwater.center.transcode.targets import Sound, sound
+from headwater.center.transcode.targets import sound
 from headwater.media.tag import Tag
 
 GAP_MS = 100
@@ -39,6 +39,7 @@ class SoundTrack:
         )
         self._encoder: AudioEncoder | None = None
         self._made_for: tuple[object, ...] = ()
+        self._begins = True
         self._anchor_ms = 0.0
         self._given = 0
 
@@ -52,14 +53,20 @@ class SoundTrack:
                 self._encoder, self._made_for = AudioEncoder(made), source
                 self._anchor_ms, self._given = timestamp_ms, 0
                 log.info("sound begins", sound=str(made), source=str(source))
-                self.config = tags.audio_config(made.codec, self._encoder.record, timestamp_ms)
-                ready += [self.config] if self.config is not None else []
+                self.config, self._begins = None, True
             late_ms = timestamp_ms - (self._anchor_ms + self._given * 1000 / frame.sample_rate)
             if abs(late_ms) > GAP_MS:
                 self._anchor_ms += late_ms
             self._given += frame.samples
             frame.pts = None
-            ready += [self._tag(made, first, data) for first, data in self._encoder.encode(frame)]
+            for first, data in self._encoder.encode(frame):
+                at_ms = round(self._anchor_ms + first * 1000 / made.rate)
+                if at_ms < 0:
+                    continue  # what leads in to a stream that begins at 0
+                if self._begins:
+                    self.config, self._begins = tags.audio_config(made.codec, self._encoder.record, at_ms), False
+                    ready += [self.config] if self.config is not None else []
+                ready.append(tags.audio_frame(made.codec, data, at_ms, rate=made.rate, channels=made.channels))
         except EncoderError as error:
             if self.fault != str(error):
                 log.error("sound has failed", error=str(error))
@@ -67,7 +74,3 @@ class SoundTrack:
             return ready
         self.fault = self._shortcoming
         return ready
-
-    def _tag(self, made: Sound, first: int, data: bytes) -> Tag:
-        timestamp_ms = max(0, round(self._anchor_ms + first * 1000 / made.rate))
-        return tags.audio_frame(made.codec, data, timestamp_ms, rate=made.rate, channels=made.channels)
