@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headwater.commands.common import Config, DataDir, Json, Sets, all_of, fail, page_of, print_json, show_time, with_services
+from headwater.commands.common import (
+    Config,
+    DataDir,
+    Json,
+    Numbers,
+    Sets,
+    all_of,
+    chosen,
+    page_of,
+    print_json,
+    show_time,
+    with_services,
+)
 
 if TYPE_CHECKING:
     from headwater.domains.services import Services
     from headwater.domains.streams import Page
     from headwater.notify.service import CallbackRecord
+    from headwater.store.database import Actor
 
 callback_app = typer.Typer(help="Callbacks that could not be delivered, docs/callbacks.md.", no_args_is_help=True)
 
-CallbackIds = Annotated[list[int] | None, typer.Argument(metavar="[NUMBER]...", help="Their numbers, as `list` shows them.")]
 EveryCallback = Annotated[bool, typer.Option("--all", help="All dead letters, or all of --domain.")]
 OfDomain = Annotated[str, typer.Option(help="Only those of this domain.")]
 
@@ -47,7 +59,7 @@ def callback_list(
 
 @callback_app.command("resend")
 def callback_resend(
-    numbers: CallbackIds = None,
+    numbers: Numbers = None,
     every: EveryCallback = False,
     domain: OfDomain = "",
     config: Config = None,
@@ -55,20 +67,16 @@ def callback_resend(
     sets: Sets = None,
 ) -> None:
     """Send dead letters anew: five more tries each."""
-    done = with_services(
-        config,
-        data_dir,
-        sets,
-        lambda services, actor: _chosen(
-            services, numbers, every, domain, lambda ids: services.callbacks.resend(ids, actor=actor)
-        ),
-    )
-    print(f"{done} queued")
+
+    async def resend(services: Services, actor: Actor) -> int:
+        return await services.callbacks.resend(await _chosen(services, numbers, every, domain), actor=actor)
+
+    print(f"{with_services(config, data_dir, sets, resend)} queued")
 
 
 @callback_app.command("drop")
 def callback_drop(
-    numbers: CallbackIds = None,
+    numbers: Numbers = None,
     every: EveryCallback = False,
     domain: OfDomain = "",
     config: Config = None,
@@ -76,26 +84,12 @@ def callback_drop(
     sets: Sets = None,
 ) -> None:
     """Forget dead letters."""
-    done = with_services(
-        config,
-        data_dir,
-        sets,
-        lambda services, actor: _chosen(
-            services, numbers, every, domain, lambda ids: services.callbacks.drop(ids, actor=actor)
-        ),
-    )
-    print(f"{done} dropped")
+
+    async def drop(services: Services, actor: Actor) -> int:
+        return await services.callbacks.drop(await _chosen(services, numbers, every, domain), actor=actor)
+
+    print(f"{with_services(config, data_dir, sets, drop)} dropped")
 
 
-async def _chosen(
-    services: Services,
-    numbers: list[int] | None,
-    every: bool,
-    domain: str,
-    do: Callable[[list[int]], Coroutine[Any, Any, int]],
-) -> int:
-    if bool(numbers) == every:
-        fail("name the callbacks by their numbers, or say --all")
-    if every:
-        numbers = [item.id for item in await all_of(lambda number: services.callbacks.dead(domain=domain, **page_of(number)))]
-    return await do(numbers or [])
+async def _chosen(services: Services, numbers: list[int] | None, every: bool, domain: str) -> list[int]:
+    return await chosen(numbers, every, "callbacks", lambda number: services.callbacks.dead(domain=domain, **page_of(number)))

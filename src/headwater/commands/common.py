@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol, TypeVar
 
 import msgspec
 import typer
@@ -23,10 +23,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+
+class Numbered(Protocol):
+    """A row that a command names by its number."""
+
+    @property
+    def id(self) -> int: ...
+
+
+N = TypeVar("N", bound=Numbered)
+
 Config = Annotated[Path | None, typer.Option("--config", help="A TOML file with settings.", dir_okay=False)]
 DataDir = Annotated[str | None, typer.Option("--data-dir", help="Folder of database, keys and sockets (setting data_dir).")]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting; may be repeated.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Numbers = Annotated[list[int] | None, typer.Argument(metavar="[NUMBER]...", help="Their numbers, as `list` shows them.")]
 
 PAGE_SIZE = 1000
 """Rows that a command reads at once when it prints all of them."""
@@ -124,6 +135,15 @@ async def _items(page: Callable[[int], Coroutine[Any, Any, Page[T]]]) -> AsyncIt
         for item in items:
             yield item
         number += 1
+
+
+async def chosen(
+    numbers: list[int] | None, every: bool, what: str, page: Callable[[int], Coroutine[Any, Any, Page[N]]]
+) -> list[int]:
+    """The numbers that were given, or with --all those of the rows of all pages. Ends the command if both or none were said."""
+    if bool(numbers) == every:
+        fail(f"name the {what} by their numbers, or say --all")
+    return numbers or [item.id for item in await all_of(page)]
 
 
 def page_of(number: int) -> dict[str, Any]:

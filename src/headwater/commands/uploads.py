@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headwater.commands.common import Config, DataDir, Json, Sets, all_of, fail, page_of, print_json, show_time, with_services
+from headwater.commands.common import (
+    Config,
+    DataDir,
+    Json,
+    Numbers,
+    Sets,
+    all_of,
+    chosen,
+    page_of,
+    print_json,
+    show_time,
+    with_services,
+)
 
 if TYPE_CHECKING:
     from headwater.domains.services import Services
     from headwater.domains.uploads import Show
+    from headwater.store.database import Actor
 
 upload_app = typer.Typer(help="Files that could not be stored, docs/recording.md.", no_args_is_help=True)
 
-UploadIds = Annotated[list[int] | None, typer.Argument(metavar="[NUMBER]...", help="Their numbers, as `list` shows them.")]
 EveryUpload = Annotated[bool, typer.Option("--all", help="All that fail, or all of --domain.")]
 OfDomain = Annotated[str, typer.Option(help="Only those of this main streaming domain.")]
 
@@ -50,7 +61,7 @@ def upload_list(
 
 @upload_app.command("retry")
 def upload_retry(
-    numbers: UploadIds = None,
+    numbers: Numbers = None,
     every: EveryUpload = False,
     domain: OfDomain = "",
     config: Config = None,
@@ -58,20 +69,16 @@ def upload_retry(
     sets: Sets = None,
 ) -> None:
     """Try files now, given up or not."""
-    done = with_services(
-        config,
-        data_dir,
-        sets,
-        lambda services, actor: _chosen(
-            services, numbers, every, domain, lambda ids: services.uploads.try_again(ids, actor=actor)
-        ),
-    )
-    print(f"{done} queued")
+
+    async def try_again(services: Services, actor: Actor) -> int:
+        return await services.uploads.try_again(await _chosen(services, numbers, every, domain), actor=actor)
+
+    print(f"{with_services(config, data_dir, sets, try_again)} queued")
 
 
 @upload_app.command("give-up")
 def upload_give_up(
-    numbers: UploadIds = None,
+    numbers: Numbers = None,
     every: EveryUpload = False,
     domain: OfDomain = "",
     config: Config = None,
@@ -79,26 +86,12 @@ def upload_give_up(
     sets: Sets = None,
 ) -> None:
     """Try files no more; they stay on this machine."""
-    done = with_services(
-        config,
-        data_dir,
-        sets,
-        lambda services, actor: _chosen(
-            services, numbers, every, domain, lambda ids: services.uploads.give_up(ids, actor=actor)
-        ),
-    )
-    print(f"{done} given up")
+
+    async def give_up(services: Services, actor: Actor) -> int:
+        return await services.uploads.give_up(await _chosen(services, numbers, every, domain), actor=actor)
+
+    print(f"{with_services(config, data_dir, sets, give_up)} given up")
 
 
-async def _chosen(
-    services: Services,
-    numbers: list[int] | None,
-    every: bool,
-    domain: str,
-    do: Callable[[list[int]], Coroutine[Any, Any, int]],
-) -> int:
-    if bool(numbers) == every:
-        fail("name the files by their numbers, or say --all")
-    if every:
-        numbers = [item.id for item in await all_of(lambda number: services.uploads.page(domain=domain, **page_of(number)))]
-    return await do(numbers or [])
+async def _chosen(services: Services, numbers: list[int] | None, every: bool, domain: str) -> list[int]:
+    return await chosen(numbers, every, "files", lambda number: services.uploads.page(domain=domain, **page_of(number)))
