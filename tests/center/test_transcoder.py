@@ -134,9 +134,7 @@ def test_a_slow_picture_is_not_held_back_by_frames_to_look_ahead_to() -> None:
         for template, ready in transcoder.take().items():
             shown[template] = max([shown[template], *map(shown_ms, frames(ready))])
     newest_ms = shown_ms(frames(slides)[-1])
-    late_ms = {template: newest_ms - shown_at for template, shown_at in shown.items()}
-    assert max(late_ms["plain"], late_ms["hevc"]) == 0
-    assert max(late_ms.values()) <= 3000
+    assert shown == dict.fromkeys(made, newest_ms)
 
 
 def test_the_first_sound_has_its_own_time_before_what_follows() -> None:

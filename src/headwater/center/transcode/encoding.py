@@ -33,6 +33,9 @@ LOOK_AHEAD_FRAMES = {"veryfast": 10, "medium": 40, "superfast": 10, "fast": 15}
 LOOK_AHEAD_S, NARROWBAND_LOOK_AHEAD_S = 0.5, 2.0
 """And no longer: ten frames of a presentation with one frame a second would be ten seconds."""
 
+LOOK_AHEAD_MIN_FRAMES = 4
+"""Fewer gain nothing, and encoders hold some more while they look ahead at all."""
+
 B_FRAMES = 3
 """At most in a row, where there are any."""
 
@@ -160,7 +163,7 @@ def video_options(name: str, video: Video, target: Target, threads: int) -> dict
             "pools=none:frame-threads=1" if threads == 1 else f"pools={threads}:frame-threads={1 if video.low_latency else 2}"
         )
         ahead = 0 if video.low_latency else _look_ahead(preset, video, target)
-        b_frames = 0 if without_b else max(0, min(B_FRAMES, ahead - 1))  # libx265 wants to look further than they reach
+        b_frames = 0 if without_b or not ahead else B_FRAMES
         options["x265-params"] = (
             f"log-level=error:info=0:repeat-headers=0:open-gop=0:scenecut=0:keyint={GOP_ENDLESS}:min-keyint=1:"
             f"vbv-maxrate={kbps}:vbv-bufsize={buffer_kbits}:{pool}:rc-lookahead={ahead}:bframes={b_frames}"
@@ -176,7 +179,7 @@ def video_options(name: str, video: Video, target: Target, threads: int) -> dict
         ahead = 0 if video.low_latency else _look_ahead(preset, video, target)
         if ahead:
             options["rc-lookahead"] = str(ahead)
-            options.setdefault("bf", str(min(B_FRAMES, ahead)))
+            options.setdefault("bf", str(B_FRAMES))
         else:
             options["tune"] = "zerolatency"
     else:
@@ -189,7 +192,8 @@ def video_options(name: str, video: Video, target: Target, threads: int) -> dict
 
 def _look_ahead(preset: str, video: Video, target: Target) -> int:
     """How many frames an encoder looks ahead."""
-    return min(LOOK_AHEAD_FRAMES[preset], int(target.fps * (NARROWBAND_LOOK_AHEAD_S if video.narrowband else LOOK_AHEAD_S)))
+    frames = int(target.fps * (NARROWBAND_LOOK_AHEAD_S if video.narrowband else LOOK_AHEAD_S))
+    return min(LOOK_AHEAD_FRAMES[preset], frames) if frames >= LOOK_AHEAD_MIN_FRAMES else 0
 
 
 @functools.cache
