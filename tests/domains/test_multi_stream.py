@@ -14,12 +14,14 @@ from headwater.access import presence
 from headwater.access.policy import Session
 from headwater.access.presence import StreamPresence, UpstreamPresence
 from headwater.domains import multi_stream
-from headwater.domains.multi_stream import CHANGES_KEPT, MANUAL_MAX, ChangeRecord, OnlineStream, Upstream
+from headwater.domains.multi_stream import CHANGES_KEPT, ChangeRecord, OnlineStream, Upstream
 from headwater.domains.streams import HISTORY_SPAN_S
 from support.domain_world import ACTOR, PLAY, PUSH, World, code
 
 DAY_S = 86_400
 PUBLISHED_S = 1_700_000_000.0
+FEW = 8
+"""So many instead of a limit that is reached only after many calls."""
 
 
 def master(number: int, reason: str = "published", stream: str = "cam") -> StreamPresence:
@@ -190,10 +192,12 @@ async def test_only_the_owner_of_a_main_streaming_domain_has_dual_streams(world:
     assert await code(service.is_on(world.stranger, PLAY)) == "InvalidDomain.NotFound"
 
 
-async def test_the_optimal_mode_is_off_for_two_hundred_streams_at_most(world: World) -> None:
+async def test_the_optimal_mode_is_off_for_two_hundred_streams_at_most(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert multi_stream.MANUAL_MAX == 200
+    monkeypatch.setattr(multi_stream, "MANUAL_MAX", FEW)
     await world.pair()
     service = world.services.multi_stream
-    for number in range(MANUAL_MAX):
+    for number in range(FEW):
         await service.set_optimal_mode(world.account, PLAY, "live", f"s{number}", False, actor=ACTOR)
     more = service.set_optimal_mode(world.account, PLAY, "live", "more", False, actor=ACTOR)
     assert await code(more) == "QuotaExceeded.ManualStream"

@@ -8,12 +8,16 @@ import pytest
 
 from headwater.access import plan as plans
 from headwater.access.plan import Delay, Plan, Shift, best_match
+from headwater.domains import delays as delay_service
+from headwater.domains import time_shift as shift_service
 from headwater.domains.delays import DelayRule
 from headwater.domains.errors import DomainError
-from headwater.domains.time_shift import RULES_MAX, ShiftRule
+from headwater.domains.time_shift import ShiftRule
 from support.domain_world import ACTOR, PLAY, PUSH, World
 
 SUB = "sub.example.com"
+FEW = 8
+"""So many instead of a limit that is reached only after many calls."""
 
 
 async def plan_of(world: World, domain: str = PLAY) -> Plan | None:
@@ -60,10 +64,13 @@ async def test_a_sub_streaming_domain_has_time_shift_of_its_own_but_no_delayed_s
     assert await code(delays.create(world.account, SUB, "live", "cam", 30, "CONFIG_ONLY", actor=ACTOR)) == "IllegalOperation"
 
 
-async def test_a_domain_has_a_hundred_rules_at_most(world: World) -> None:
+async def test_a_domain_has_a_hundred_rules_at_most(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (shift_service.RULES_MAX, delay_service.RULES_MAX) == (100, 100)
+    for module in (shift_service, delay_service):
+        monkeypatch.setattr(module, "RULES_MAX", FEW)
     await world.pair()
     shift, delays = world.services.time_shift, world.services.delays
-    for number in range(RULES_MAX):
+    for number in range(FEW):
         await shift.open(world.account, PLAY, stream=f"s{number}", actor=ACTOR)
         await delays.create(world.account, PLAY, "live", f"s{number}", 30, "CONFIG_ONLY", actor=ACTOR)
     assert await code(shift.open(world.account, PLAY, actor=ACTOR)) == "QuotaExceeded.ShiftConfig"
