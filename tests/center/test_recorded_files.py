@@ -231,6 +231,28 @@ def test_a_picture_that_changes_its_size_is_followed(tmp_path: Path) -> None:
     assert contents.data("video") == frames_of(small, VIDEO) + frames_of(large, VIDEO)
 
 
+@pytest.mark.parametrize("returns", [False, True], ids=["at once", "of a publisher who returns"])
+def test_sound_that_becomes_mp3_is_followed(returns: bool, tmp_path: Path) -> None:
+    """MP3 has no configuration that would tell of the change."""
+    aac, mp3 = tags_of(flv_clip(seconds=2)), tags_of(flv_clip(seconds=2, audio="mp3"))
+    spec = a_spec(tmp_path / "recording", *(a_format(f, 3600, 5) for f in ("m3u8", "cmaf", "mp4")))
+    later = [Tag(tag.kind, tag.timestamp_ms + 2100, tag.payload, tag.flags) for tag in mp3]
+    if returns:
+        record(spec, relayed(aac))
+        record(spec, relayed(later), session="another", unix_ms=START_MS + 5000)
+    else:
+        record(spec, relayed([*aac, *later]))
+    events = finished(spec)
+    stored(spec, events, tmp_path / "bucket")
+    assert [each.broken for each in slices(events, "m3u8")] == [False, True]
+    assert len({each.init_key for each in slices(events, "cmaf")}) == 2
+    file = Path(Made([], events, tmp_path / "bucket").path("mp4")).read_bytes()
+    heard = [Contents((tmp_path / "bucket" / each.key).read_bytes()) for each in slices(events, "m3u8")]
+    assert [each.codecs["audio"] for each in heard] == ["aac", "mp3float"]
+    assert heard[1].data("audio") == frames_of(mp3, AUDIO)
+    assert file.count(b"mp4a") == 2
+
+
 def test_other_codecs_are_refused_with_a_word_why(tmp_path: Path) -> None:
     spec = a_spec(tmp_path / "recording", a_format("flv"))
     with pytest.raises(Unsupported, match="this audio is opus"):

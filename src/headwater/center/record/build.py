@@ -371,16 +371,18 @@ class _Scan:
         last_ms = self.start_ms
         for line, data in self._folder.pieces(self._span.first, self._span.last):
             tags = frames(line, data)
-            skipped = 0
+            skipped, has_audio = 0, False
             for kind, _, start, end in tags[:2]:
                 payload = data[start:end]
                 if not codecs.classify(kind, payload) & Flags.CONFIG:
                     break
                 self._configure(kind, payload)
                 skipped += 1
+                has_audio |= kind == AUDIO
             if tags[skipped:]:
                 last_ms = max(last_ms, max(map(_TIME_MS, tags[skipped:])))
-                self._mp3(data, tags[skipped:])
+                if not has_audio:
+                    self._mp3(data, tags[skipped:])
             yield line, data, tags[skipped:]
             self.end_ms = last_ms + FRAME_MS
             self.end_unix_ms = line.unix_ms + self.end_ms - line.start_ms
@@ -405,12 +407,12 @@ class _Scan:
             self.audio = codecs.parse_audio_config(payload)
 
     def _mp3(self, data: bytes, tags: list[tuple[int, int, int, int]]) -> None:
-        """MP3 has no configuration: its frames say what they are."""
-        if AUDIO in self.payloads or (self.audio is not None and self.audio.codec == "mp3"):
-            return
+        """MP3 has no configuration: its frames say what they are. The sound of the piece before may have been AAC."""
         for kind, _, start, end in tags:
             if kind == AUDIO:
-                self.audio = codecs.parse_audio_config(data[start:end])
+                if (audio := codecs.parse_audio_config(data[start:end])) is not None:
+                    self.audio = audio
+                    self.payloads.pop(AUDIO, None)
                 return
 
 

@@ -238,7 +238,9 @@ class Recorder:
             return VIDEO in self._configs, bool(flags & Flags.KEY)
         _check("audio", packet.codec, AUDIO_CODECS)
         if packet.codec == "mp3":
-            self._configs.pop(AUDIO, None)
+            if self._configs.pop(AUDIO, None) is not None and self._piece is not None:
+                self._changed = True
+                self._cut_at_ms = 0
         elif AUDIO not in self._configs:
             return False, False
         self._audio_head = payload[0] if payload[0] >> 4 != codecs.SOUND_EX else -1
