@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import ssl
 from dataclasses import dataclass
 from functools import cache
@@ -98,7 +99,7 @@ def make(
     organization: str = "Headwater Tests",
     algorithm: hashes.SHA256 | hashes.SHA224 | None = None,
 ) -> Issued:
-    """A certificate, self-signed without an issuer; `names` become its subjectAltName."""
+    """A certificate, self-signed without an issuer; `names`, addresses too, become its subjectAltName."""
     subject = x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization),
@@ -122,12 +123,19 @@ def make(
     if ca:
         builder = builder.add_extension(CA_USAGE, critical=True)
     if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+        builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
     if not ca:
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage or ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
     chosen = None if isinstance(signer, ed25519.Ed25519PrivateKey) else algorithm or hashes.SHA256()
     above = (issuer.certificate, *issuer.above) if issuer else ()
     return Issued(builder.sign(signer, chosen), key, above)
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def pem(*certificates: x509.Certificate) -> str:

@@ -10,8 +10,9 @@ import pytest
 from headwater.media.codecs import classify
 from headwater.media.tag import AUDIO, VIDEO, Tag
 from support.api import Api, Pair, Refused, make_pair
+from support.certificates import Authority
 from support.encoders import ffmpeg_push
-from support.footage import watch
+from support.footage import Seen, watch
 from support.players import HttpViewer
 from support.server import Server, running
 from support.wait import until
@@ -24,14 +25,21 @@ MADE = (214, 120)
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose certificate is good for itself as the other end of its jobs."""
+    authority, folder = Authority(), tmp_path_factory.mktemp("tls")
+    issued, root = authority.issue("127.0.0.1"), folder / "root.pem"
+    for name, text in (("root", authority.root.pem), ("chain", issued.chain_pem), ("key", issued.key_pem)):
+        (folder / f"{name}.pem").write_text(text)
     settings = {
+        "tls.certificate": str(folder / "chain.pem"),
+        "tls.key": str(folder / "key.pem"),
         "center.enabled": "true",
         "center.transcode_cores": "50",
         "center.private_edge_urls": "true",
         "node.id": NODE,
     }
-    with running(settings) as server:
+    with running(settings, {"SSL_CERT_FILE": str(root)}) as server:
         yield server
 
 
@@ -39,20 +47,21 @@ def server() -> Iterator[Server]:
 def pair(server: Server) -> Pair:
     pair = make_pair(server, Api(server, server.account()))
     pair.session(reconnect_window=0)
-    pair.api.call(
-        "AddCustomLiveStreamTranscode",
-        domain=pair.streaming,
-        app="none",  # no stream of ours is made by it
-        template="small",
-        template_type="h264",
-        lazy="yes",
-        height=MADE[1],
-        width=MADE[0],
-        fps=25,
-        video_bitrate=300,
-        gop="1s",
-        audio_codec="AAC",
-    )
+    for name, kind in (("small", "h264"), ("small-hevc", "h265")):
+        pair.api.call(
+            "AddCustomLiveStreamTranscode",
+            domain=pair.streaming,
+            app="none",  # no stream of ours is made by it
+            template=name,
+            template_type=kind,
+            lazy="yes",
+            height=MADE[1],
+            width=MADE[0],
+            fps=25,
+            video_bitrate=300,
+            gop="1s",
+            audio_codec="AAC",
+        )
     return pair
 
 
@@ -72,16 +81,17 @@ def do(pair: Pair, action: str, job: str, **given: str) -> dict[str, Any]:
     return pair.api.call(f"{action}EdgeTranscodeJob", cluster_id=NODE, job_id=job, **given)
 
 
-def made_size(viewer: HttpViewer) -> tuple[int, int]:
+def made(viewer: HttpViewer) -> Seen:
     tags = [Tag(tag.kind, tag.timestamp_ms, tag.body, classify(tag.kind, tag.body)) for tag in viewer.tags]
-    return watch([tag for tag in tags if tag.kind in (AUDIO, VIDEO)]).size
+    return watch([tag for tag in tags if tag.kind in (AUDIO, VIDEO)])
 
 
-def watch_output(pair: Pair, stream: str = "out") -> None:
+def watch_output(pair: Pair, stream: str = "out", codec: str = "h264") -> None:
     pair.wait_online(stream)
     with HttpViewer(pair.play_url("flv", stream)) as viewer:
         viewer.wait_frames(10)
-        assert made_size(viewer) == MADE
+        seen = made(viewer)
+        assert (seen.size, seen.codec) == (MADE, codec)
 
 
 def test_a_job_outlives_its_input_may_be_stopped_changed_and_deleted_and_logs_no_secret(server: Server, pair: Pair) -> None:
@@ -97,13 +107,17 @@ def test_a_job_outlives_its_input_may_be_stopped_changed_and_deleted_and_logs_no
         until(lambda: len(server.events("input is read")) == 2, "the input is found again")
         so_far = len(viewer.tags)
         viewer.wait_frames(so_far + 10)
-        assert made_size(viewer) == MADE
+        assert made(viewer).size == MADE
         until(lambda: server.run("jobs").split()[:2] == ["edge", "running"], "the job is told to run")
         do(pair, "Stop", job)
         pair.wait_offline("out")
-        do(pair, "Update", job, stream_input=pair.play_url("flv"), stream_output=pair.push_url("other"))
+        encrypted = {
+            "stream_input": pair.play_url("flv", scheme="https"),
+            "stream_output": pair.push_url("other", scheme="rtmps"),
+        }
+        do(pair, "Update", job, template_id=f"{pair.streaming}/none/small-hevc", **encrypted)
         do(pair, "Start", job)
-        watch_output(pair, "other")
+        watch_output(pair, "other", "hevc")
         do(pair, "Delete", job)
         pair.wait_offline("other")
     with pytest.raises(Refused, match="JobNotFound"):
