@@ -202,6 +202,69 @@ def test_a_process_that_follows_a_dead_one_writes_nothing_twice(tmp_path: Path) 
     assert not any(each.broken for each in slices(events, "m3u8"))
 
 
+PUSH_MS = 2000
+
+
+def pushes(count: int) -> list[list[Tag]]:
+    """A stream as so many pushes of two seconds, each from time 0 on with its configuration in front."""
+    tags = tags_of(flv_clip(seconds=2 * count, bframes=0))
+    configs = [tag for tag in tags if tag.flags & Flags.CONFIG]
+    key_ms = [tag.timestamp_ms for tag in tags if tag.kind == VIDEO and tag.flags == Flags.KEY][::2]
+    parts = []
+    for start_ms, end_ms in itertools.pairwise([*key_ms, 1 << 31]):
+        own = [tag for tag in tags if not tag.flags & Flags.CONFIG and start_ms <= tag.timestamp_ms < end_ms]
+        parts.append([*configs, *(Tag(tag.kind, tag.timestamp_ms - start_ms, tag.payload, tag.flags) for tag in own)])
+    return parts
+
+
+def later(tags: list[Tag], by_ms: int) -> list[Tag]:
+    return [Tag(tag.kind, tag.timestamp_ms + by_ms, tag.payload, tag.flags) for tag in tags]
+
+
+def assert_recorded_once(spec: RecordSpec, parts: list[list[Tag]], folder: Path) -> None:
+    events = finished(spec)
+    stored(spec, events, folder)
+    contents = Contents(str(folder / files(events, "mp4")[0].key))
+    assert contents.data("video") == [frame for part in parts for frame in frames_of(part, VIDEO)]
+    assert contents.data("audio") == [frame for part in parts for frame in frames_of(part, AUDIO)]
+
+
+def test_a_publisher_who_goes_from_worker_to_worker_is_recorded_once(tmp_path: Path) -> None:
+    """The worker to which it comes back has relayed what it has sent to the other one meanwhile, by a clock of its own."""
+    spec = a_spec(tmp_path / "recording", a_format("mp4"))
+    first, second, third = parts = pushes(3)
+    record(spec, relayed(first), session="s1", clock="a")
+    record(spec, relayed(second), session="s2", clock="b", unix_ms=START_MS + 2500)
+    held = [*first, *later(second, PUSH_MS + 40), *later(third, 2 * PUSH_MS + 80)]
+    at_ms = 2 * PUSH_MS + 80
+    record(spec, relayed(held), session="s3", clock="c", unix_ms=START_MS + 6000, newest_ms=3 * PUSH_MS + 40, session_ms=at_ms)
+    assert_recorded_once(spec, parts, tmp_path / "bucket")
+
+
+def test_what_was_read_over_the_connection_of_the_publisher_before_is_not_missed(tmp_path: Path) -> None:
+    """A new publisher's first frames may come before it is told of, and a process begins anew in the middle of a GOP."""
+    spec = a_spec(tmp_path / "recording", a_format("m3u8", 3600, 2), a_format("mp4"))
+    first, second = parts = pushes(2)
+    stream = relayed([*first, *later(second, PUSH_MS + 40)])
+    whole = len(stream)
+    record(spec, stream[: whole * 5 // 8], session="s1", clock="a")
+    newest_ms = 2 * PUSH_MS
+    ring = relayed(later(second, PUSH_MS + 40))
+    record(spec, ring, session="s2", clock="a", unix_ms=START_MS + 9000, newest_ms=newest_ms, session_ms=PUSH_MS + 40)
+    assert_recorded_once(spec, parts, tmp_path / "bucket")
+
+
+def test_a_stream_that_was_read_from_another_worker_is_not_taken_for_known(tmp_path: Path) -> None:
+    """That worker had it for an hour; the one with the publisher counts from its return on."""
+    spec = a_spec(tmp_path / "recording", a_format("mp4"))
+    first, second = parts = pushes(2)
+    relayed_by_other = later([*first, *later(second, PUSH_MS + 40)], 3_600_000)
+    half = [tag for tag in relayed_by_other if tag.timestamp_ms < 3_600_000 + PUSH_MS + 40 + 1000]
+    record(spec, relayed(half), session="s2", clock="a", newest_ms=3_600_000, unix_ms=START_MS)
+    record(spec, relayed(second), session="s2", clock="b", newest_ms=PUSH_MS, unix_ms=START_MS + 2 * PUSH_MS + 40)
+    assert_recorded_once(spec, parts, tmp_path / "bucket")
+
+
 def test_slices_that_different_processes_make_follow_one_another_without_a_jump(tmp_path: Path) -> None:
     """Decoders take a jump of continuity counters for lost packets."""
     spec = a_spec(tmp_path / "recording", a_format("m3u8", 3600, 2))

@@ -78,7 +78,7 @@ class Relay:
             self.at = max(min(self.at - again, self.sure), 0)
             while not TAGS[self.at].flags & Flags.KEY and self.at:
                 self.at -= 1
-            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Newest-Ms: %d\r\n\r\n" % newest_ms + flv.FILE_HEADER)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Newest-Ms: %d\r\nX-Clock: c\r\n\r\n" % newest_ms + flv.FILE_HEADER)
             connection.sendall(b"".join(flv.pack_tag(tag.kind, newest_ms, tag.payload) for tag in HEADERS))
             sent = 0
             while sent < kill_after_bytes:

@@ -55,11 +55,21 @@ def relayed(tags: Sequence[Tag], *, plus_ms: int = 0) -> bytes:
     return flv.FILE_HEADER + b"".join(flv.pack_tag(tag.kind, tag.timestamp_ms + plus_ms, tag.payload) for tag in tags)
 
 
-def record(spec: RecordSpec, data: bytes, *, at_once: int = 65_536, session: str = "s1", unix_ms: int = START_MS) -> None:
-    """Record the bytes of one connection that begins with the stream itself, `at_once` at a time."""
+def record(
+    spec: RecordSpec,
+    data: bytes,
+    *,
+    at_once: int = 65_536,
+    session: str = "s1",
+    unix_ms: int = START_MS,
+    newest_ms: int = 0,
+    session_ms: int = 0,
+    clock: str = "",
+) -> None:
+    """Record the bytes of one connection, `at_once` at a time; it begins with the stream itself, unless the worker had more."""
     folder = Folder(Path(spec.folder))
     recorder = Recorder(folder, spec)
-    recorder.connect(session, 0, unix_ms)
+    recorder.connect(session, newest_ms, unix_ms, session_ms=session_ms, clock=clock or session)
     for start in range(0, len(data), at_once):
         recorder.feed(data[start : start + at_once])
     recorder.close()

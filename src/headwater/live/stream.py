@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from typing import NamedTuple, Protocol
 
@@ -89,7 +90,7 @@ class LiveStream:
     publisher: None while we wait for it to come back. replica: the last one was `remote`, so the stream is another worker's.
     packed_before: HLS players may know the stream from another packaging, so the next one begins with a discontinuity mark.
     headers: metadata and codec configuration in force now. dates: of the stream's times; a rendition has those of its source.
-    tracks: which of `flv.HAS_AUDIO` and `flv.HAS_VIDEO` the publisher has sent.
+    tracks: which of `flv.HAS_AUDIO` and `flv.HAS_VIDEO` the publisher has sent. id: of this very stream and its clock.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class LiveStream:
         hls_delay_s: int,
     ) -> None:
         self.key = key
+        self.id = secrets.token_hex(8)
         self.options = options
         self.ring = ring
         self.publisher: Publisher | None = None
@@ -128,6 +130,7 @@ class LiveStream:
         self.dates = Dates()
         self._dated = False
         self._source: LiveStream | None = None
+        self._attached_at = 0  # in the ring
         self._own_since = 0  # what the ring holds from before was packed as HLS by another worker
 
     # The publisher's side
@@ -145,6 +148,7 @@ class LiveStream:
         self.replica = publisher.remote
         self.timeline.begin_session(as_is=publisher.remote, in_step=publisher.product)
         self._wait_for_key = True
+        self._attached_at = self.ring.next
         self.tracks = 0
         self.meter = Meter()
         self._source = source
@@ -181,6 +185,14 @@ class LiveStream:
             self._schedule()
         if self.relays is not None and self._relay_handle is None:
             self._relay_handle = self._loop.call_soon(self._flush_relays)
+
+    def attached_ms(self) -> int:
+        """Since when all that the ring holds is of the present publisher, or of the last one."""
+        own = self.ring.slice(self._attached_at)
+        if own:
+            return own[0].timestamp_ms
+        newest = self.ring.slice(self.ring.next - 1)
+        return newest[0].timestamp_ms + 1 if newest else 0
 
     def note_date(self) -> None:
         """Compare the newest tag's date with its arrival. To be called about once a second."""

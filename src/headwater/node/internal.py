@@ -261,7 +261,12 @@ class InternalConnection(asyncio.Protocol):
 
 def _relay_fields(stream: LiveStream) -> tuple[tuple[str, str], ...]:
     newest = stream.ring.slice(stream.ring.next - 1)
-    return ("Content-Type", "video/x-flv"), ("X-Newest-Ms", str(newest[-1].timestamp_ms if newest else -1))
+    return (
+        ("Content-Type", "video/x-flv"),
+        ("X-Newest-Ms", str(newest[-1].timestamp_ms if newest else -1)),
+        ("X-Session-Ms", str(stream.attached_ms())),
+        ("X-Clock", stream.id),
+    )
 
 
 def _json(answer: object) -> Response:

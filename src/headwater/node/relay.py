@@ -22,6 +22,7 @@ from headwater.live.hub import Busy, Hub, Undecided
 from headwater.live.stream import LiveStream, StreamKey
 from headwater.media import flv
 from headwater.media.errors import MediaError
+from headwater.media.tag import Flags, Tag
 from headwater.node import peers
 from headwater.node.directory import Directory
 from headwater.node.peers import PeerError
@@ -46,6 +47,8 @@ WAITING_MAX = 5_000
 """Requests that may wait at once for a publisher that is not there (yet); the others are told at once that it is not."""
 
 HEAD_MAX_BYTES = 4096
+
+_HALF, _MASK = 1 << 31, (1 << 32) - 1
 
 log = structlog.get_logger()
 
@@ -74,6 +77,7 @@ class Pull(asyncio.Protocol):
         self._head = b""
         self._reader: flv.Reader | None = None
         self._newest_ms = 0
+        self._skip_until_ms: int | None = None
         self._closed = False
         self._transport: asyncio.Transport | None = None
 
@@ -111,9 +115,20 @@ class Pull(asyncio.Protocol):
         if stream is None:
             return
         for tag in tags:
-            stream.write(tag.kind, tag.timestamp_ms, tag.payload)
+            if self._skip_until_ms is None or not self._is_known(tag):
+                stream.write(tag.kind, tag.timestamp_ms, tag.payload)
         if not self.ready.done() and (self._newest_ms < 0 or (tags and tags[-1].timestamp_ms >= self._newest_ms)):
             self.ready.set_result(None)
+
+    def _is_known(self, tag: Tag) -> bool:
+        """Whether a frame is from before the publisher came to the other worker: viewers here have seen what was then."""
+        assert self._skip_until_ms is not None
+        if tag.flags & (Flags.CONFIG | Flags.METADATA):
+            return False
+        known = (tag.timestamp_ms - self._skip_until_ms) & _MASK >= _HALF  # the wire has 32 bits
+        if not known and tag.timestamp_ms != self._skip_until_ms:
+            self._skip_until_ms = None
+        return known
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The other worker has no more of this stream, or is gone."""
@@ -129,6 +144,8 @@ class Pull(asyncio.Protocol):
         self.stream = self._relay.begun(self)
         if self.stream is None:
             self.close()
+        elif self.stream.ring.next:
+            self._skip_until_ms = int(headers.get("x-session-ms", "0"))
         return self.stream is not None
 
     # the end

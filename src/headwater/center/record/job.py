@@ -153,11 +153,13 @@ class RecordJob:
                 async with asyncio.timeout(ANSWER_S):
                     await loop.sock_connect(connection, source.socket)
                     await loop.sock_sendall(connection, self._request())
-                    newest_ms, rest = await self._head(loop, connection)
+                    fields, rest = await self._head(loop, connection)
+                    newest_ms, session_ms = int(fields.get("x-newest-ms", "-1")), int(fields.get("x-session-ms", "0"))
             except (OSError, ValueError, TimeoutError) as error:
                 log.debug("source not there", stream=self._spec.stream, error=repr(error))
                 return
-            self._recorder.connect(source.session, newest_ms, round(self._clock() * 1000))
+            now_ms = round(self._clock() * 1000)
+            self._recorder.connect(source.session, newest_ms, now_ms, session_ms=session_ms, clock=fields.get("x-clock", ""))
             self._connected = True
             try:
                 self._write(rest)
@@ -183,8 +185,8 @@ class RecordJob:
         behind_s = min(max(math.ceil(self._clock() - since_s), 0), BEHIND_S_MAX)
         return f"GET /relay/{path}?behind_s={behind_s} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n".encode()
 
-    async def _head(self, loop: asyncio.AbstractEventLoop, connection: socket.socket) -> tuple[int, bytes]:
-        """The newest tag's time, as the worker says it, and what came behind the head. Raises OSError and ValueError."""
+    async def _head(self, loop: asyncio.AbstractEventLoop, connection: socket.socket) -> tuple[dict[str, str], bytes]:
+        """What the worker says of the stream, and what came behind the head. Raises OSError and ValueError."""
         data = b""
         while b"\r\n\r\n" not in data:
             if len(data) > HEAD_MAX_BYTES:
@@ -198,7 +200,7 @@ class RecordJob:
         if status.split(" ")[1:2] != ["200"]:
             raise ConnectionError(f"the worker answers: {status[:80]}")
         fields = dict(line.lower().split(": ", 1) for line in lines if ": " in line)
-        return int(fields.get("x-newest-ms", "-1")), rest
+        return fields, rest
 
     def _empty(self, connection: socket.socket) -> int | None:
         """Take all that is in the socket; how much that was, None at the stream's end."""

@@ -70,7 +70,9 @@ class Recorder:
         self._video_heads: frozenset[int] = frozenset()
         # of the connection: the publisher, the newest tag at its beginning, and when time 0 of the live stream was
         self._session = ""
+        self._clock = ""
         self._newest_ms = -1
+        self._session_ms = 0
         self._unix0_ms = 0
         self._headed = False
         self._held = bytearray()
@@ -81,6 +83,7 @@ class Recorder:
         self._repeats: set[int] = set()
         self._waiting = True
         self._broken = False
+        self._overlaps = False
         self._changed = False
         self._new_files = False
         self._cut_at_ms = self._force_at_ms = 0
@@ -90,10 +93,11 @@ class Recorder:
 
     # what the job says
 
-    def connect(self, session: str, newest_ms: int, now_ms: int) -> None:
+    def connect(self, session: str, newest_ms: int, now_ms: int, *, session_ms: int = 0, clock: str = "") -> None:
         """A connection to the stream's worker is made; what comes begins with configuration and the newest GOP, or before.
 
         newest_ms: time of the newest tag that the worker has, on the stream's timeline; -1 if it has none. now_ms: unix.
+        session_ms: since when what the worker has is of this publisher. clock: the worker's name for the stream, "" if unknown.
         """
         self._close_piece()
         self._held.clear()
@@ -101,7 +105,9 @@ class Recorder:
         self._headed = self._mapped = False
         self._broken |= session != self._session and self.written_ms >= 0
         self._session = session
+        self._clock = clock
         self._newest_ms = newest_ms
+        self._session_ms = session_ms
         self._unix0_ms = now_ms - max(newest_ms, 0)
 
     def follow(self, session: str) -> None:
@@ -192,8 +198,8 @@ class Recorder:
 
     def _judge(self, kind: int, wire: int, *, key: bool) -> tuple[int, bool]:
         """The time of a frame, and whether it is to be written: it may come before the first key frame, or once more."""
-        if not self._mapped:
-            self._map(wire)
+        if not self._mapped and not self._map(wire):
+            return -1, False
         time_ms = self._base_ms + ((wire - self._wire + _HALF & _MASK) - _HALF)
         if self._waiting and not key and (kind == VIDEO or time_ms < self._force_at_ms):
             if kind == VIDEO:
@@ -265,39 +271,54 @@ class Recorder:
 
     # times
 
-    def _map(self, wire: int) -> None:
-        """Settle what the times of this connection mean, with the first frame's."""
-        self._mapped = True
+    def _map(self, wire: int) -> bool:
+        """Settle what the times of this connection mean, with the first frame's. False: it is of what was recorded before, by
+        another clock.
+        """
         if self._newest_ms >= 0:  # the wire has 32 bits only
             wire_ms = self._newest_ms + ((wire - self._newest_ms + _HALF & _MASK) - _HALF)
         else:
             wire_ms = wire
             self._unix0_ms -= wire
         last = self._folder.ledger.pieces.get(self._folder.ledger.last)
+        self._overlaps = False
         if last is None or self.written_ms < 0:
             self._offset_ms = 0
         elif self._goes_on(last):
             self._repeats = {VIDEO, AUDIO}
-            self._waiting = False
-            self._broken |= wire_ms + self._offset_ms > self.written_ms + GAP_MS
+            self._overlaps = wire_ms + self._offset_ms <= self.written_ms + GAP_MS
+            self._broken |= not self._overlaps
+        elif wire_ms < self._unknown_from_ms(last):
+            return False
         else:
             self._offset_ms = self.written_ms + FRAME_MS - wire_ms
             self._broken = True
             self._repeats = set()
-        if self._broken:
-            self._waiting = True
+        self._mapped = True
+        self._waiting = not self._overlaps
         self._wire, self._base_ms = wire, wire_ms + self._offset_ms
         self._cut_at_ms = 0
         self._force_at_ms = 0 if not self._waiting else self._base_ms + SILENT_VIDEO_MS
+        return True
+
+    def _unknown_from_ms(self, last: PieceLine) -> int:
+        """From when on, by this connection's clock, nothing of a stream is written yet whose other clock was that of `last`."""
+        if self._session != last.session:
+            return self._session_ms
+        written_unix_ms = last.unix_ms + self.written_ms - last.start_ms
+        return max(self._session_ms, written_unix_ms - self._unix0_ms + 1)
 
     def _goes_on(self, last: PieceLine) -> bool:
         """Whether this is the very live stream, on the very timeline, whose newest frames we have.
 
-        A stream that was published anew counts from 0 again. What tells the two apart is when time 0 was: it stays where it
-        was, or moves by a pause that the timeline hides; with a new stream it moves by all that was written, too.
+        A stream that was published anew counts from 0 again. If clocks have no names, what tells the two apart is when time 0
+        was: it stays where it was, or moves by a pause that the timeline hides; with a new stream it moves by all that was
+        written, too.
         """
         self._offset_ms = last.offset_ms
         written_ms = self.written_ms - last.offset_ms  # on the live stream's timeline
+        if self._clock and last.clock:
+            return self._clock == last.clock
         if self._session == last.session:
             return True
         if self._newest_ms < written_ms - CLOCKS_MS:
@@ -313,6 +334,9 @@ class Recorder:
         """A new piece begins with the frame of this time."""
         self._close_piece()
         patience_ms = 0 if key or self._changed else PATIENCE_MS
+        # what is known in part goes on from there; where another publisher begins is a key frame
+        later = self._overlaps and self._broken and not key and not self._changed
+        broken = self._broken and not later
         begins: dict[str, str] = {}
         ledger = self._folder.ledger
         first = not ledger.last
@@ -321,9 +345,7 @@ class Recorder:
             slice_ms = format_.slice_s * 1000 + patience_ms
             if first or self._new_files or time_ms - ledger.began_ms(name, is_slice=False) >= file_ms:
                 begins[name] = "file"
-            elif name in SLICED and (
-                self._broken or self._changed or time_ms - ledger.began_ms(name, is_slice=True) >= slice_ms
-            ):
+            elif name in SLICED and (broken or self._changed or time_ms - ledger.began_ms(name, is_slice=True) >= slice_ms):
                 begins[name] = "slice"
         number = ledger.last + 1
         line = PieceLine(
@@ -333,16 +355,20 @@ class Recorder:
             session=self._session,
             offset_ms=self._offset_ms,
             begins=begins,
-            broken=self._broken or (self._changed and bool(begins)),
+            broken=broken or (self._changed and bool(begins)),
+            clock=self._clock,
         )
         self._piece = os.open(self._folder.piece_path(number), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         self._ended += self._folder.write(line)
-        self._waiting = self._broken = self._changed = self._new_files = False
+        self._waiting = self._changed = self._new_files = False
+        self._broken = later
         self._wire, self._base_ms = wire, time_ms
         headers = b"".join(flv.pack_tag(kind, time_ms, payload) for kind, payload in self._configs.items())
         self._piece_bytes = len(headers)
         write_all(self._piece, headers)
         self._plan_cuts(time_ms)
+        if later:
+            self._cut_at_ms = 0
 
     def _plan_cuts(self, time_ms: int) -> None:
         """When the next piece should begin at a key frame, and when it must begin with any frame."""

@@ -55,7 +55,8 @@ class PieceLine(msgspec.Struct, frozen=True, tag="piece"):
 
     begins: by format, `file` or `slice`: what begins with this piece (a file of slices begins with a slice).
     start_ms: on the recording's own timeline, which never runs back. unix_ms: when that was.
-    session: of the publisher. offset_ms: the recording's time less the time of the live stream.
+    session: of the publisher. offset_ms: the recording's time less the time of the live stream. clock: whose time that is: the
+    worker's name for the stream, which another worker, or a stream published anew, does not have.
     broken: it does not go on from the piece before.
     """
 
@@ -66,6 +67,7 @@ class PieceLine(msgspec.Struct, frozen=True, tag="piece"):
     offset_ms: int
     begins: dict[str, str] = {}
     broken: bool = False
+    clock: str = ""
 
 
 class Slice(msgspec.Struct, frozen=True, tag="slice"):
