@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from io import FileIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -116,6 +118,36 @@ def test_a_full_buffer_leaves_out_what_comes_until_there_is_room_and_a_key_frame
     spool.write([tag for tag in tags[20:key] if not tag.flags & Flags.KEY], NOW_MS + 2)
     spool.write(tags[key:], NOW_MS + 3)
     assert [due - NOW_MS for due, _ in read_all(spool)] == [0, 0, 3]
+    spool.close()
+
+
+def test_a_full_disk_costs_what_comes_meanwhile_and_nothing_of_what_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Disk(FileIO):
+        full = False
+
+        def write(self, data: Any, /) -> int:
+            if Disk.full:
+                super().write(bytes(data[:7]))
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    monkeypatch.setattr(spools, "FileIO", Disk)
+    tags = tags_of_clip()
+    keys = [index for index, tag in enumerate(tags) if tag.flags & Flags.KEY]
+    spool = DelaySpool(tmp_path)
+    spool.write(tags[: keys[1]], NOW_MS)
+    Disk.full = True
+    for at in (1, 2):  # one in the file that is written, one that would begin another
+        spool.write(tags[keys[1] : keys[1] + 5], NOW_MS + at * spools.FILE_MS)
+        assert spool.full
+    Disk.full = False
+    spool.write(tags[keys[1] + 5 : keys[2]], NOW_MS + 3 * spools.FILE_MS)
+    spool.write(tags[keys[2] :], NOW_MS + 4 * spools.FILE_MS)
+    assert not spool.full
+    shown = [tag for _, some in read_all(spool) for tag in some if not tag.flags & (Flags.CONFIG | Flags.METADATA)]
+    assert shown == [tag for tag in (*tags[: keys[1]], *tags[keys[2] :]) if not tag.flags & (Flags.CONFIG | Flags.METADATA)]
     spool.close()
 
 

@@ -90,6 +90,17 @@ async def test_what_a_job_tells_waits_for_the_database(house: House, monkeypatch
     assert failures == 2
 
 
+async def test_a_job_whose_process_the_disk_cannot_note_runs_and_is_started_again(house: House) -> None:
+    """The disk is full. Nobody would have read what the process says, and its job would have been begun for ever."""
+    house.notes.rmdir()
+    house.want("cam")
+    await house.running("cam")
+    (pid,) = await house.started(1)
+    os.kill(pid, signal.SIGKILL)
+    await house.started(2)
+    house.notes.mkdir()
+
+
 async def test_a_job_runs_answers_changes_and_ends_in_order(house: House) -> None:
     house.want("cam")
     await house.running("cam")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
+import os
+from pathlib import Path
 from typing import Any
 
 import av
 import pytest
 
 from headwater.center.continuity import Continuity
+from headwater.center.shift.job import write
 from headwater.center.shift.slicer import LONGEST_MS, Cut, Slicer
 from headwater.center.source import Part
 from headwater.media import flv
@@ -96,3 +100,13 @@ def test_what_a_new_connection_repeats_is_taken_once() -> None:
     moved = [Tag(tag.kind, tag.timestamp_ms + 100_000, tag.payload, tag.flags) for tag in tags]
     assert seen.take(Part(moved, fresh=True, newest_ms=moved[-1].timestamp_ms)) == (moved, False)
     assert seen.take(Part(tags, fresh=True, newest_ms=tags[-1].timestamp_ms)) == (tags, False)
+
+
+def test_a_slice_that_the_disk_does_not_take_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write(tmp_path / "1-2000-0.ts", b"media")
+    assert list(tmp_path.iterdir()) == []

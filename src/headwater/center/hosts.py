@@ -233,7 +233,10 @@ class JobProcess:
         self.pid = process.pid
         self._alive_at = self._looked_at = self._clock()
         note = self._notes / str(process.pid)
-        note.write_text(_begun(process.pid))
+        try:
+            note.write_text(_begun(process.pid))
+        except OSError as error:  # a full disk; only a center after this one would miss it
+            log.warning("job process cannot be noted", kind=department.kind, pid=process.pid, error=str(error))
         log.info("job process started", kind=department.kind, pid=process.pid)
         telling = asyncio.get_running_loop().create_task(self._tell())
         try:
@@ -247,7 +250,8 @@ class JobProcess:
             self.pid = 0
             if process.stdin is not None:
                 process.stdin.close()
-            note.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                note.unlink(missing_ok=True)
             for future in self._asked.values():
                 if not future.done():
                     future.set_exception(AskFailed("the job's process has ended"))

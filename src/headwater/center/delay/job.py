@@ -106,7 +106,15 @@ class DelayJob:
     def _note(self) -> None:
         source = self._publication.source
         note = Note(source.domain, source.app, source.stream, self._spec.delay_s)
-        (self._folder / NOTE_FILE).write_bytes(msgspec.json.encode(note))
+        path = self._folder / NOTE_FILE
+        written = path.with_suffix(".part")
+        try:
+            written.write_bytes(msgspec.json.encode(note))
+            written.replace(path)
+        except OSError as error:  # a full disk; what is in the buffer is played out all the same
+            log.warning("a delayed stream cannot be noted", stream=source.stream, error=str(error))
+            with contextlib.suppress(OSError):
+                written.unlink(missing_ok=True)
 
     async def _take(self, spool: DelaySpool) -> None:
         async for part in self._reader:

@@ -63,17 +63,18 @@ class DelaySpool:
                 self._headers[tag.kind, tag.flags & (Flags.CONFIG | Flags.METADATA)] = tag
         due_ms = self._due_ms = max(self._due_ms, due_ms)
         if self.bytes >= self._bytes_max:
-            if not self.full:
-                log.error("the buffer of a delayed stream is full", folder=str(self._folder), bytes=self.bytes)
-            self.full = True
+            self._leave_out("it may not be larger")
             return
-        if self.full:
-            if not any(tag.flags & Flags.KEY for tag in tags):
-                return  # what follows something that is missing cannot be shown before the next key frame
+        if self.full and not any(tag.flags & Flags.KEY for tag in tags):
+            return  # what follows something that is missing cannot be shown before the next key frame
+        try:
+            if self._writer is None or self._sizes[self._last] >= FILE_BYTES or due_ms - self._begun_ms >= FILE_MS:
+                self._begin(due_ms, tags[0].timestamp_ms)
+            self._put(tags, due_ms)
+        except OSError as error:  # playing out what is there makes room
+            self._leave_out(str(error))
+        else:
             self.full = False
-        if self._writer is None or self._sizes[self._last] >= FILE_BYTES or due_ms - self._begun_ms >= FILE_MS:
-            self._begin(due_ms, tags[0].timestamp_ms)
-        self._put(tags, due_ms)
 
     def read(self) -> tuple[int, list[Tag]] | None:
         """The next tags with the time when they are due; None if there is nothing more now."""
@@ -104,12 +105,18 @@ class DelaySpool:
         if self._reader is not None:
             self._reader.close()
 
+    def _leave_out(self, why: str) -> None:
+        if not self.full:
+            log.error("the buffer of a delayed stream is full", folder=str(self._folder), bytes=self.bytes, reason=why)
+        self.full = True
+
     def _begin(self, due_ms: int, timestamp_ms: int) -> None:
         if self._writer is not None:
             self._writer.close()
+            self._writer = None
+        self._writer = FileIO(self._path(self._last + 1), "w")
         self._last += 1
         self._sizes[self._last] = 0
-        self._writer = FileIO(self._path(self._last), "x")
         self._begun_ms = due_ms
         if self._headers:
             headers = [Tag(tag.kind, timestamp_ms, tag.payload, tag.flags) for tag in self._headers.values()]
@@ -119,9 +126,15 @@ class DelaySpool:
         assert self._writer is not None
         payload = b"".join([flv.pack_tag(tag.kind, tag.timestamp_ms & 0xFFFFFFFF, tag.payload) for tag in tags])
         data = memoryview(_HEADER.pack(due_ms, len(payload), zlib.crc32(payload)) + payload)
-        self._sizes[self._last] += len(data)
-        while data:
-            data = data[self._writer.write(data) or 0 :]
+        size = self._sizes[self._last]
+        try:
+            while data:
+                data = data[self._writer.write(data) or 0 :]
+        except OSError:
+            self._writer.truncate(size)  # half of a record would hide what is written behind it
+            self._writer.seek(size)
+            raise
+        self._sizes[self._last] = self._writer.tell()
 
     def _open_next(self) -> bool:
         number = min((number for number in self._sizes if number > self._reading), default=None)

@@ -144,6 +144,15 @@ def prepare(folder: Path, spec: ShiftSpec) -> None:
 def write(path: Path, data: bytes) -> str:
     """Write a file that is there as a whole or not at all, whatever dies; returns its SHA-256. Raises OSError."""
     temporary = path.with_suffix(".part")
+    try:
+        return _write(path, temporary, data)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)  # a disk that is full needs the room
+        raise
+
+
+def _write(path: Path, temporary: Path, data: bytes) -> str:
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()
