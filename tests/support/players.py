@@ -249,12 +249,14 @@ class HttpViewer(Viewer):
 
     @staticmethod
     def silent(url: str) -> socket.socket:
-        """A viewer who asks for a stream and then never reads."""
+        """A viewer who asks for a stream, is given it, and then never reads."""
         parts = urlsplit(url)
         connection = socket.socket()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect((parts.hostname, parts.port))
         connection.sendall(f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.hostname}\r\n\r\n".encode())
+        answer = connection.recv(12, socket.MSG_WAITALL)
+        assert answer == b"HTTP/1.1 200", answer
         return connection
 
 

@@ -66,7 +66,9 @@ def test_a_jump_of_a_slow_viewer_is_counted(server: Server, pair: Pair, clip: li
             good.wait_time(good.tags[-1].timestamp_ms + 3_000)
 
             def jumped() -> bool:
-                slow.recv(200_000, socket.MSG_WAITALL)  # so much that the server may write again
+                assert slow.recv(200_000, socket.MSG_WAITALL), (
+                    "the slow viewer was let go"
+                )  # so much: the server may write again
                 return total(server, "headwater_viewer_jumps_total") > before
 
             until(jumped, "the jump is counted", 10)
