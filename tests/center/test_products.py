@@ -15,6 +15,7 @@ from headwater.center.publish import Publication, TakenOver
 from headwater.center.source import Part, SourceReader, blocking
 from headwater.live.stream import StreamKey
 from headwater.media.tag import Flags
+from headwater.media.timeline import FRAME_MS
 from support.media_worker import DOMAIN, Encoder, Worker, running
 from support.wait import eventually
 
@@ -58,6 +59,23 @@ async def test_a_reader_begins_with_the_newest_gop_and_goes_on(worker: Worker) -
     assert [tag.timestamp_ms for tag in later.tags] == [2400, 2400]
     reader.close()
     assert await anext(parts, None) is None
+
+
+async def test_a_reader_begins_with_the_publisher_who_is_there(worker: Worker) -> None:
+    """Who read the one before has had what the worker still holds of it."""
+    encoder = Encoder(worker)
+    encoder.write(60)
+    encoder.end()
+    another = Encoder(worker)
+    reader = SourceReader(worker.source())
+    begins = asyncio.create_task(_first(reader))
+    await eventually(lambda: another.stream.relays, "the reader is there")
+    another.write(3)
+    first = await begins
+    frames = [tag for tag in first.tags if not tag.flags & Flags.CONFIG]
+    assert first.fresh
+    assert first.tags[0].flags & Flags.CONFIG
+    assert min(tag.timestamp_ms for tag in frames) == 59 * 40 + FRAME_MS
 
 
 async def test_a_reader_waits_for_its_stream_until_it_is_closed(worker: Worker) -> None:

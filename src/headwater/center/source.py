@@ -12,7 +12,8 @@ import structlog
 from headwater.center.jobs import Source
 from headwater.media import flv
 from headwater.media.errors import MediaError
-from headwater.media.tag import Tag
+from headwater.media.tag import Flags, Tag
+from headwater.media.timeline import before
 
 READ_BYTES = 256 * 1024
 
@@ -31,7 +32,8 @@ class Part(msgspec.Struct, frozen=True, gc=False):
     """Some tags that came together.
 
     fresh: the first ones of a connection. They begin with metadata and codec configuration and the newest GOP, or one further
-    back. After a lost connection they may repeat what came before it, or belong to another publisher.
+    back, of the publisher who is there: what the worker still holds of the one before has been seen by whoever read then.
+    After a lost connection they may repeat what came before it, or belong to another publisher.
     newest_ms: with `fresh`, the time of the newest tag that there was when the connection was made; -1 if there was none.
     """
 
@@ -70,11 +72,15 @@ class SourceReader:
         while not self._closed:
             try:
                 async with asyncio.timeout(ANSWER_S):
-                    newest_ms = await self._connect()
-                flv_reader, fresh = flv.Reader(), True
+                    newest_ms, session_ms = await self._connect()
+                flv_reader, fresh, begun = flv.Reader(), True, list[Tag]()
                 assert self._reader is not None
                 while data := await self._reader.read(READ_BYTES):
                     tags = flv_reader.feed(data)
+                    if fresh:
+                        tags = begun = begun + _since(session_ms, tags)
+                        if all(map(_is_header, tags)):
+                            continue
                     if tags:
                         yield Part(tags, fresh, newest_ms if fresh else -1)
                         fresh = False
@@ -87,8 +93,10 @@ class SourceReader:
             if not self._closed:
                 await self._pause()
 
-    async def _connect(self) -> int:
-        """Ask for the stream; returns the time of its newest tag. Raises OSError, EOFError and ValueError."""
+    async def _connect(self) -> tuple[int, int]:
+        """Ask for the stream; returns the time of its newest tag, and that since which its publisher is there. Raises OSError,
+        EOFError and ValueError.
+        """
         source = self.source
         path = "/".join(quote(name, safe="") for name in (source.domain, source.app, source.stream))
         self._reader, self._writer = await asyncio.open_unix_connection(source.socket, limit=READ_BYTES)
@@ -98,7 +106,7 @@ class SourceReader:
         if head[0].split(" ")[1:2] != ["200"]:
             raise ConnectionError(f"the worker answers: {head[0][:80]}")
         fields = dict(line.lower().split(": ", 1) for line in head[1:] if ": " in line)
-        return int(fields.get("x-newest-ms", "-1"))
+        return int(fields.get("x-newest-ms", "-1")), int(fields.get("x-session-ms", "0"))
 
     def _disconnect(self) -> None:
         if self._writer is not None:
@@ -112,6 +120,14 @@ class SourceReader:
                 await self._news.wait()
         except TimeoutError:
             pass
+
+
+def _since(session_ms: int, tags: list[Tag]) -> list[Tag]:
+    return [tag for tag in tags if _is_header(tag) or not before(tag.timestamp_ms, session_ms)]
+
+
+def _is_header(tag: Tag) -> bool:
+    return bool(tag.flags & (Flags.CONFIG | Flags.METADATA))
 
 
 def blocking(reader: SourceReader, loop: asyncio.AbstractEventLoop) -> Iterator[Part]:

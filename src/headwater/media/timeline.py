@@ -24,6 +24,11 @@ _HALF = 1 << 31
 _MASK = (1 << 32) - 1
 
 
+def before(wire_ms: int, other_ms: int) -> bool:
+    """Whether one timestamp comes before another one that is near, though the wire has only 32 bits of them."""
+    return (wire_ms - other_ms) & _MASK >= _HALF
+
+
 class _Clock:
     """One track's clock. wire: the furthest wire timestamp, which means `time_ms`; last_ms: the last time given out.
 

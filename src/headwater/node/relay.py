@@ -23,6 +23,7 @@ from headwater.live.stream import LiveStream, StreamKey
 from headwater.media import flv
 from headwater.media.errors import MediaError
 from headwater.media.tag import Flags, Tag
+from headwater.media.timeline import before
 from headwater.node import peers
 from headwater.node.directory import Directory
 from headwater.node.peers import PeerError
@@ -47,8 +48,6 @@ WAITING_MAX = 5_000
 """Requests that may wait at once for a publisher that is not there (yet); the others are told at once that it is not."""
 
 HEAD_MAX_BYTES = 4096
-
-_HALF, _MASK = 1 << 31, (1 << 32) - 1
 
 log = structlog.get_logger()
 
@@ -125,7 +124,7 @@ class Pull(asyncio.Protocol):
         assert self._skip_until_ms is not None
         if tag.flags & (Flags.CONFIG | Flags.METADATA):
             return False
-        known = (tag.timestamp_ms - self._skip_until_ms) & _MASK >= _HALF  # the wire has 32 bits
+        known = before(tag.timestamp_ms, self._skip_until_ms)
         if not known and tag.timestamp_ms != self._skip_until_ms:
             self._skip_until_ms = None
         return known
