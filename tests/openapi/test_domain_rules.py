@@ -42,7 +42,7 @@ class Place:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with NameServer() as names, WebServer() as web:
         ownership = Ownership(
-            resolvers=(f"127.0.0.1:{names.port}",), private_addresses=True, file_port=web.port, query_timeout_s=0.5
+            resolvers=(f"127.0.0.1:{names.port}",), private_addresses=True, file_port=web.port, query_timeout_s=5
         )
         settings = Settings(domains=Domains(ownership=ownership, icp=Icp(required=True)))
         server = ApiServer(tmp_path_factory.mktemp("api"), settings=settings)

@@ -22,6 +22,9 @@ from support.ports import free_port
 
 Mood = Literal["well", "silent", "servfail", "garbage", "truncate"]
 
+CHAIN_MAX = 8
+"""CNAME records in one answer: they may go round."""
+
 
 class NameServer:
     """Answers from `records`: (name, type) to the texts of its records. A name without any record does not exist."""
@@ -70,7 +73,7 @@ class NameServer:
         if self.mood == "truncate" and not tcp:
             response.flags |= dns.flags.TC
             return response.to_wire()
-        while (name, "CNAME") in self.records and kind != "CNAME":
+        while (name, "CNAME") in self.records and kind != "CNAME" and len(response.answer) < CHAIN_MAX:
             response.answer.append(dns.rrset.from_text(f"{name}.", 60, "IN", "CNAME", *self.records[name, "CNAME"]))
             name = self.records[name, "CNAME"][0].removesuffix(".")
         if (name, kind) in self.records:
